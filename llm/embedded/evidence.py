@@ -17,6 +17,8 @@ from llm.classifier import Evidence
 from llm.embedded.matcher import Matcher
 from llm.embedded.weights import counted
 from llm.passages import Passage, in_joined, sentences, with_marks
+from prompts.hierarchy import Hierarchy
+from prompts.label_tree import SEPARATOR
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from similarity.encoders.tokens import tokenizer
@@ -32,6 +34,7 @@ LEAST = (
 _ALL = 8  # sentences; of a longer text, only the best ones by themselves are left out one by one
 _CANDIDATES = 2  # sentences of a longer text, per label
 _DIGITS = 4
+_LEAST_ODDS = 1e-7  # float32 has no probability nearer to 1
 
 
 @dataclass(frozen=True)
@@ -73,9 +76,9 @@ def _of_label(
 def word_parts(matcher: Matcher, text: Text, labels: Sequence[str], taxonomy: Taxonomy) -> WordParts:
     """What each distinct word adds; a word is what the tokenizer divides into pieces, whatever its case and accents."""
     read = tokenizer().encode(text.joined, add_special_tokens=False)
-    features, rows = matcher.weights.words, [taxonomy.names.index(label) for label in labels]
+    features = matcher.weights.words
     pieces, values = counted(read.ids, features.rarity)
-    of_pieces = values[:, None] * (features.weights[pieces] @ matcher.word_weights(taxonomy)[rows].T)
+    of_pieces = values[:, None] * (features.weights[pieces] @ _word_weights(matcher, labels, taxonomy).T)
     column = {int(piece): at for at, piece in enumerate(pieces)}
     of_pieces /= np.bincount([column[piece] for piece in read.ids], minlength=len(pieces))[:, None]
     unknown = tokenizer().token_to_id("[UNK]")
@@ -111,14 +114,14 @@ def best_sentences(
     parts = sentences(text)
     if len(parts) < 2:
         return {}
-    rows = [taxonomy.names.index(label) for label in labels]
     tried = dict.fromkeys(labels, range(len(parts)))
     if len(parts) > _ALL:
-        alone = matcher.log_odds([part.of(text) for part in parts], taxonomy)[:, rows]
+        alone = _log_odds(matcher, [part.of(text) for part in parts], labels, taxonomy)
         order = np.argsort(-alone, axis=0)[:_CANDIDATES]
         tried = {label: order[:, row].tolist() for row, label in enumerate(labels)}
     removed = sorted({place for places in tried.values() for place in places})
-    odds = matcher.log_odds([text.joined, *(parts[place].removed(text).joined for place in removed)], taxonomy)[:, rows]
+    texts = [text, *(parts[place].removed(text) for place in removed)]
+    odds = _log_odds(matcher, [one.joined for one in texts], labels, taxonomy)
     falls = dict(zip(removed, odds[0] - odds[1:], strict=True))
     found = {}
     for row, label in enumerate(labels):
@@ -126,3 +129,33 @@ def best_sentences(
         if (fall := float(falls[place][row])) >= LEAST:
             found[label] = parts[place], round(fall, _DIGITS)
     return found
+
+
+def _flat(taxonomy: Taxonomy) -> Taxonomy:
+    """What the matcher scores: the labels, or the leaves of a hierarchy."""
+    return taxonomy.flat if isinstance(taxonomy, Hierarchy) else taxonomy
+
+
+def _columns(label: str, taxonomy: Taxonomy) -> list[int]:
+    """The columns of a label's score: its own and, of an inner label, those of the labels below it."""
+    if not isinstance(taxonomy, Hierarchy):
+        return [taxonomy.names.index(label)]
+    names = taxonomy.flat.names
+    return [at for at, name in enumerate(names) if name == label or name.startswith(label + SEPARATOR)]
+
+
+def _word_weights(matcher: Matcher, labels: Sequence[str], taxonomy: Taxonomy) -> Array:
+    """The weights of each label; 0 of an inner label, whose score is no sum over words."""
+    weights = matcher.word_weights(_flat(taxonomy))
+    columns = [_columns(label, taxonomy) for label in labels]
+    return np.array([weights[own[0]] if len(own) == 1 else np.zeros_like(weights[0]) for own in columns], np.float32)
+
+
+def _log_odds(matcher: Matcher, texts: Sequence[str], labels: Sequence[str], taxonomy: Taxonomy) -> Array:
+    """Log-odds of the labels' scores, shape (texts, labels); see ``llm.hierarchical.by_leaves`` for inner labels."""
+    flat = _flat(taxonomy)
+    scores, shares = matcher.unrounded(texts, flat), not flat.multi and len(flat.names) > 1
+    columns = [scores[:, _columns(label, taxonomy)] for label in labels]
+    found = np.stack([own.sum(axis=1) if shares else own.max(axis=1) for own in columns], axis=1)
+    found = found.clip(_LEAST_ODDS, 1 - _LEAST_ODDS)
+    return np.asarray(np.log(found) - np.log1p(-found), np.float32)

@@ -46,7 +46,6 @@ _SHARE_OF_BEST = 0.7
 # sub-genres that are not in the training data.
 _TUNED = 0.3
 _DIGITS = 4  # of scores
-_LEAST_ODDS = 1e-7  # float32 tells no probability nearer to 1
 _STEP = 10**-_DIGITS
 
 
@@ -116,11 +115,10 @@ class Matcher:
         sources = [AnswerSource(self.name, taxonomy.versioned_name) for _, taxonomy in pairs]
         return [_decode(rows[place], pair[1], sources[place]) for place, pair in enumerate(pairs)]
 
-    def log_odds(self, texts: Sequence[str], taxonomy: Taxonomy) -> Array:
-        """Log-odds of the scores before they are rounded, shape (texts, labels)."""
-        scores = np.array([one.scores for one in self._scored(texts, taxonomy)], np.float64)
-        scores = scores.reshape(-1, len(taxonomy.names)).clip(_LEAST_ODDS, 1 - _LEAST_ODDS)
-        return np.asarray(np.log(scores) - np.log1p(-scores), np.float32)
+    def unrounded(self, texts: Sequence[str], taxonomy: Taxonomy) -> NDArray[np.float64]:
+        """Scores before they are rounded, shape (texts, labels)."""
+        scores = [one.scores for one in self._scored(texts, taxonomy)]
+        return np.array(scores, np.float64).reshape(-1, len(taxonomy.names))
 
     def word_weights(self, taxonomy: Taxonomy) -> Array:
         """Weight of each column of the word features in the log-odds of the trained branch, shape (labels, columns).

@@ -7,6 +7,7 @@ from llm.classifier import Evidence
 from llm.embedded.evidence import LEAST, WORDS, best_sentences, evidence, word_parts
 from llm.embedded.matcher import Matcher
 from prompts import registry
+from prompts.hierarchy import Hierarchy, cut
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from similarity.encoders.tokens import tokenizer
@@ -111,6 +112,26 @@ def test_labels_unknown_to_the_training_have_a_sentence_and_no_words(embedded: M
     (found,) = evidence(embedded, text, ["refund"], OWN)
     assert quotes([found], text) == ["My card was charged twice, so please refund one payment."]
     assert not embedded.word_weights(Taxonomy.of(["invoice", "login"])).any()
+
+
+def test_an_inner_label_of_a_hierarchy_has_the_sentence_of_the_labels_below_it(embedded: Matcher) -> None:
+    shop = Hierarchy.of({"Electronics": ["Cameras", "Phones"], "Books": ["Novels", "Cookery books"]}, multi=False)
+    text = Text("The lens is sharp and the tripod light. It came in a box. My aunt lives by the sea.")
+    for taxonomy in (shop, cut(shop, 1, None)):
+        (found,) = embedded.classify([text], taxonomy)
+        (one,) = evidence(embedded, text, found.labels, taxonomy)
+        assert one.label in ("Electronics > Cameras", "Electronics")
+        assert quotes([one], text) == ["The lens is sharp and the tripod light."]
+        (without,) = embedded.classify([text.body.replace(one.quote, "")], taxonomy)
+        odds = [np.log(score / (1 - score)) for score in (found.scores[one.label], without.scores[one.label])]
+        assert one.contribution == pytest.approx(odds[0] - odds[1], abs=0.2)
+
+
+def test_genres_in_a_hierarchy_have_the_words_of_flat_ones(embedded: Matcher) -> None:
+    genres = {"Loud": ["Western", "War"], "Quiet": ["Romance", "Drama"]}
+    found = evidence(embedded, Text(WESTERN), ["Loud > Western", "Loud"], Hierarchy.of(genres))
+    assert "cowboy" in [one.quote for one in found if one.label == "Loud > Western" and one.kind == "word"]
+    assert [one.kind for one in found if one.label == "Loud"] == ["sentence"]
 
 
 @pytest.mark.parametrize("text", ["A cowboy rides into town", "qwzx", "\U0001f3a5", "x" * 5_000, "\u200b", "\0"])
