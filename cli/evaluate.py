@@ -149,7 +149,8 @@ def _systems(
     """The systems by the folders of their runs; the folder names contain the input variant."""
     from marquee.systems import SystemContext
 
-    context = SystemContext(material.taxonomy, [example.text for example in material.examples], selection.cache)
+    texts = [example.text for example in material.examples]
+    context = SystemContext(material.taxonomy, texts, selection.cache, evaluated=True)
     systems = _systems_by_folder(selection, context, top)
     if variant is None:
         return systems

@@ -49,7 +49,7 @@ def prompts_group(ctx: click.Context, as_json: bool) -> None:
 @json_option
 def show(name: str, body: str, title: str, taxonomy: Taxonomy, as_json: bool) -> None:
     """Print the messages that a language model receives for a text, with the few-shot examples of the settings."""
-    from marquee.factory import example_selector
+    from marquee.few_shot import example_selector
     from marquee.settings import read_settings
     from prompts import registry
     from prompts.text import Text

@@ -155,11 +155,13 @@ def _train_baseline(
 @_OUT
 @click.option(
     "--strategy",
-    type=click.Choice(["json_list", "label_tokens"]),
+    type=click.Choice(["json_list", "label_likelihood", "label_tokens", "yes_no"]),
     help="Answer to learn.  [default: label_tokens for one label per text, else json_list]",
 )
 @click.option(
-    "--prompt", shell_complete=complete_prompt, help="Prompt of the texts.  [default: the one that suits each text]"
+    "--prompt",
+    shell_complete=complete_prompt,
+    help="Prompt of the texts, a name or a file.  [default: the one that suits each text]",
 )
 @click.option("--incomplete", type=click.Choice(["drop", "keep"]), default="drop", help="Texts with incomplete labels.")
 @settings_options(LORA)
@@ -183,7 +185,7 @@ def lora(
     refuse_test(options.split, validation_split)
     folder = check_output(out or Path("var/models") / f"lora-{options.taxonomy.name}", folder=True)
     form: Form = strategy or ("json_list" if options.taxonomy.multi else "label_tokens")
-    template = registry.prompt(prompt) if prompt else None
+    template = registry.prompt_at(prompt) if prompt else None
     config = LoraConfig(**_without_unset(settings))
     training, validation = options.load(data), options.load(data, validation_split)
     setup = PromptSetup(training.taxonomy, form, template)
@@ -239,7 +241,9 @@ def matcher(
 
     train_matcher(films.examples, opinions.examples, path, schedule, command_line(), on_step)
     if as_json:
-        print_json({"file": path, "films": len(films.examples), "reviews": len(opinions.examples)})
+        used = {"films": films, "reviews": opinions}
+        counts = {name: sum(one.split == "train" for one in loaded.examples) for name, loaded in used.items()}
+        print_json({"file": path, **counts})
     say(f"saved in {path}; try it with `main.py evaluate --systems embedded:{path} ...`")
 
 

@@ -64,8 +64,9 @@ def cascade(data: Path, options: DataOptions, loss: float, as_json: bool) -> Non
     from marquee.settings import read_settings
 
     settings = model_settings(cascade_margin=0.0, fallback=False)
-    embedded, large = classifier_of(read_settings(classifier="embedded")), classifier_of(settings)
     loaded = options.load(data)
+    embedded = classifier_of(read_settings(classifier="embedded"))
+    large = classifier_of(settings, taxonomy=loaded.taxonomy)
     fitted = fit_cascade(embedded, large, loaded.taxonomy, loaded.examples, loss)
     if as_json:
         return print_json({**asdict(fitted), "model": large.name})
@@ -92,10 +93,10 @@ def fusion(data: Path, options: DataOptions, strategy: str | None, prompt: str |
     from prompts.files import check_output
 
     settings = model_settings(cascade_margin=0.0, fallback=False, fusion=False)
-    llm = classifier_of(settings, RequestOptions.of(prompt, strategy))
     embedded = classifier_of(read_settings(classifier="embedded"))
     store = FusionStore(path := check_output(fusion_path(settings)))
     loaded = options.load(data)
+    llm = classifier_of(settings, RequestOptions.of(prompt, strategy), loaded.taxonomy)
     texts, labels = [one.text for one in loaded.examples], [one.labels for one in loaded.examples]
     answers = llm.classify(texts, loaded.taxonomy)
     fitted = fit_fusion(answers, embedded.classify(texts, loaded.taxonomy), labels, loaded.taxonomy)
@@ -148,12 +149,15 @@ def calibrate(
     from llm.wrappers.combined import Shortlist
     from marquee.backends import backend_of
     from marquee.factory import RequestOptions, candidates_of, language_model
+    from marquee.few_shot import example_selector
     from prompts import registry
     from prompts.files import check_output
+    from similarity.encoders.minilm import MiniLM
 
     settings = model_settings()
     request = RequestOptions(registry.prompt_at(prompt) if prompt else None, strategy)
-    model = language_model(backend_of(settings), settings, request, ThresholdStore())
+    examples = example_selector(settings, MiniLM(), options.taxonomy)
+    model = language_model(backend_of(settings), settings, request, ThresholdStore(), examples)
     path = check_output(settings.thresholds_path)
     if unlabelled:
         texts = texts_of(

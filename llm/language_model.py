@@ -3,38 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from llm.backends.backend import Backend, Conversation
 from llm.bias import BIAS_VERSION, LEAST_LABELS, NEUTRAL_TEXTS, BiasEstimates
 from llm.classifier import AnswerSource, Prediction, Problem, ScoreType, no_text, total_usage
+from llm.few_shot import ExampleSelector, examples_digest, examples_kind, no_examples
 from llm.strategies import STRATEGIES, best
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
 from llm.thresholds import LabelThreshold, ThresholdStore
-from prompts.errors import InvalidSetting
-from prompts.files import digest_of, read_text
+from prompts.files import digest_of
 from prompts.instructions import instructed
 from prompts.registry import prompt_for
 from prompts.taxonomy import Candidates, Taxonomy
 from prompts.template import AnswerFormat, FewShotExample, Prompt
 from prompts.text import Text, checked_texts
 
-if TYPE_CHECKING:
-    from llm.embedded.cosine import TextEncoder
-    from similarity.encoders.tokens import Vectors
-
 # Part of every fingerprint. Raise it when the same inputs give other messages, or the same reply other labels.
 _VERSION = 8
-ExampleSelector = Callable[[Sequence[Text], Taxonomy], list[tuple[FewShotExample, ...]]]
-
-
-def no_examples(texts: Sequence[Text], taxonomy: Taxonomy) -> list[tuple[FewShotExample, ...]]:
-    """No examples for any text."""
-    return [()] * len(texts)
 
 
 @dataclass(frozen=True)
@@ -93,10 +80,13 @@ class LanguageModel:
         return self.thresholds.get(self.threshold_key(text, taxonomy), self.mutually_exclusive(taxonomy))
 
     def threshold_key(self, text: Text, taxonomy: Taxonomy) -> str:
-        """Key of a learned threshold: model, strategy, prompt and taxonomy, of which a shortlist offers a part."""
-        prompt = self._prompt(text, taxonomy)
+        """Key of a learned threshold: model, strategy, prompt, kind of examples, and taxonomy.
+
+        A shortlist offers a part of the taxonomy.
+        """
+        prompt = " ".join([self._prompt(text, taxonomy).name, *examples_kind(self.examples, taxonomy)])
         labels = taxonomy.whole if isinstance(taxonomy, Candidates) else taxonomy.versioned_name
-        return " ".join((self.name, self.strategy_for(taxonomy).name, prompt.name, labels))
+        return " ".join((self.name, self.strategy_for(taxonomy).name, prompt, labels))
 
     def bias_offsets(self, text: Text, taxonomy: Taxonomy) -> Mapping[str, float] | Problem:
         """Offsets that correct the bias towards labels for this text, or why there are none; empty: not corrected."""
@@ -202,95 +192,3 @@ class LanguageModel:
     def _prompt(self, text: Text, taxonomy: Taxonomy) -> Prompt:
         prompt = self.prompt or prompt_for(text, taxonomy)
         return instructed(prompt, self.instructions) if self.instructions else prompt
-
-
-@dataclass(frozen=True)
-class StaticExamples:
-    """The same examples for every text, so that they stay in the server's prefix cache.
-
-    Texts under another taxonomy than ``taxonomy_name``, that of the examples' labels, get no examples.
-    """
-
-    examples: tuple[FewShotExample, ...]
-    taxonomy_name: str
-
-    @cached_property
-    def digest(self) -> str:
-        return _digest([self.taxonomy_name], self.examples)
-
-    def __call__(self, texts: Sequence[Text], taxonomy: Taxonomy) -> list[tuple[FewShotExample, ...]]:
-        return [self.examples if taxonomy.name == self.taxonomy_name else ()] * len(texts)
-
-
-class NearestExamples:
-    """The ``number`` examples most similar to each text (cosine), the nearest last, next to the text.
-
-    Texts under another taxonomy than ``taxonomy_name``, that of the examples' labels, get no examples.
-    """
-
-    def __init__(
-        self, encoder: TextEncoder, examples: Sequence[FewShotExample], taxonomy_name: str, number: int
-    ) -> None:
-        self._encoder, self._examples = encoder, tuple(examples)
-        self._taxonomy_name, self._number = taxonomy_name, number
-
-    @cached_property
-    def digest(self) -> str:
-        return _digest([self._taxonomy_name, self._number, self._encoder.name], self._examples)
-
-    def __call__(self, texts: Sequence[Text], taxonomy: Taxonomy) -> list[tuple[FewShotExample, ...]]:
-        """The examples for each text; a text is never its own example."""
-        if not texts or taxonomy.name != self._taxonomy_name:
-            return no_examples(texts, taxonomy)
-        rows = (self._encoder.encode([text.body for text in texts]) @ self._vectors.T).tolist()
-        return [self._nearest(row, text) for row, text in zip(rows, texts, strict=True)]
-
-    @cached_property
-    def _vectors(self) -> Vectors:
-        return self._encoder.encode([example.text.body for example in self._examples])
-
-    def _nearest(self, similarities: Sequence[float], text: Text) -> tuple[FewShotExample, ...]:
-        order = sorted(range(len(similarities)), key=lambda place: -similarities[place])
-        others = (self._examples[place] for place in order if self._examples[place].text.body != text.body)
-        return tuple(list(others)[: self._number][::-1])
-
-
-def examples_digest(selector: ExampleSelector, text: Text, taxonomy: Taxonomy) -> str:
-    """Digest that changes with the examples of a text; does not select them where the selector has a digest."""
-    if isinstance(selector, StaticExamples | NearestExamples):
-        return selector.digest
-    return _digest([], selector([text], taxonomy)[0])
-
-
-def _digest(options: Sequence[object], examples: Sequence[FewShotExample]) -> str:
-    return digest_of(json.dumps([*options, *map(_without_blanks, examples)]))
-
-
-def _without_blanks(example: FewShotExample) -> Mapping[str, Any]:
-    """Its fields; without an explanation as before examples had any, so that cached answers stay valid."""
-    return {name: value for name, value in asdict(example).items() if name != "explanation" or value}
-
-
-def load_examples(path: Path, taxonomy: Taxonomy) -> tuple[FewShotExample, ...]:
-    """Examples from a JSON-lines file with ``text``, ``labels`` (a list) and perhaps ``explanation``.
-
-    Raises:
-        InvalidSetting: the file cannot be read, a field is missing, or a label is not in the taxonomy.
-    """
-    try:
-        rows = [json.loads(line) for line in read_text(path, InvalidSetting).splitlines() if line.strip()]
-        return tuple(
-            FewShotExample(Text(row["text"]), _resolved(row["labels"], taxonomy), str(row.get("explanation") or ""))
-            for row in rows
-        )
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidSetting(
-            f"{path}: every line needs text and labels, labels of {taxonomy.name!r} ({error})"
-        ) from None
-
-
-def _resolved(names: Sequence[str], taxonomy: Taxonomy) -> tuple[str, ...]:
-    unknown = [name for name in names if taxonomy.known(name) is None]
-    if unknown:
-        raise ValueError(f"unknown label {unknown[0]!r}")
-    return tuple(dict.fromkeys(name for name in map(taxonomy.resolve, names) if name))

@@ -18,7 +18,7 @@ from llm.classifier import Classifier, Prediction, ScoreType
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
 from llm.explaining import Explainer
-from llm.language_model import StaticExamples
+from llm.few_shot import StaticExamples
 from marquee.client import Client, ServiceAnswer, taxonomy_fields
 from marquee.factory import RequestOptions
 from prompts.errors import InvalidExamples, InvalidSetting, UnknownName, quoted

@@ -20,7 +20,7 @@ from prompts.text import Text, checked_texts
 
 if TYPE_CHECKING:
     from llm.costs import Preview
-    from llm.language_model import StaticExamples
+    from llm.few_shot import StaticExamples
     from prompts.template import FewShotExample, Prompt
 
     Examples = Iterable[FewShotExample | Mapping[str, Any] | Sequence[Any]]

@@ -13,21 +13,16 @@ from llm.bias import BiasEstimates
 from llm.classifier import Classifier, Fingerprinting, Problem, ScoreType
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher, matcher
+from llm.few_shot import ExampleSelector, NearestExamples, no_examples
 from llm.hierarchical import Hierarchical
-from llm.language_model import (
-    ExampleSelector,
-    LanguageModel,
-    NearestExamples,
-    StaticExamples,
-    load_examples,
-    no_examples,
-)
+from llm.language_model import LanguageModel
 from llm.thresholds import ThresholdStore
 from llm.wrappers.admission import AdmissionControl, MicroBatched, MicroBatchedPairs
 from llm.wrappers.cache import AnswerStore, Cached
 from llm.wrappers.combined import CANDIDATES, Cascade, Fallback, OrderEnsemble, Shortlist
 from llm.wrappers.fusion import Fusion, FusionStore
 from marquee.backends import backend_of
+from marquee.few_shot import example_selector
 from marquee.settings import Settings
 from prompts import registry
 from prompts.taxonomy import Taxonomy
@@ -116,13 +111,19 @@ class Classifiers:
     gate: Admission
 
 
-def create(settings: Settings, trained: Classifier | None = None, monitor: Monitor = Monitor()) -> Classifiers:
+def create(
+    settings: Settings,
+    trained: Classifier | None = None,
+    monitor: Monitor = Monitor(),
+    examples: ExampleSelector | None = None,
+) -> Classifiers:
     """The classifiers that the settings name.
 
     Args:
         settings: which model answers, where, and within which limits.
         trained: answers instead of what the settings name; it knows the labels of its own taxonomy only.
         monitor: callbacks for metrics.
+        examples: few-shot examples; None takes those of the settings, for the default taxonomy.
 
     Raises:
         MarqueeError: a setting names something that does not exist.
@@ -146,19 +147,24 @@ def create(settings: Settings, trained: Classifier | None = None, monitor: Monit
         embedded.classify([WARM_UP], taxonomy)
 
     backend = backend_of(settings) if settings.uses_language_model else None
-    examples = example_selector(settings, encoder, taxonomy) if backend else no_examples
+    if examples is None:
+        examples = example_selector(settings, encoder, taxonomy) if backend else no_examples
     return Classifiers(
         classifiers(backend, settings, embedded, examples, model_gate)
         if backend
         else without_backend(settings, embedded, cosine),
         backend.check if backend and not settings.fallback else lambda: None,
-        _load_of(backend, settings, load_embedded, taxonomy),
+        _load_of(backend, settings, load_embedded, taxonomy, examples),
         embedded, pairs, encoder, taxonomy, backend, examples, model_gate,
     )  # fmt: skip
 
 
-def classifier_of(settings: Settings, options: RequestOptions = RequestOptions()) -> Classifier:
+def classifier_of(
+    settings: Settings, options: RequestOptions = RequestOptions(), taxonomy: Taxonomy | None = None
+) -> Classifier:
     """The classifier that the settings name, for a process with one caller; ``create`` shares it among many.
+
+    ``taxonomy`` is that of the few-shot examples, by default that of the settings.
 
     Raises:
         MarqueeError: a setting names something that does not exist.
@@ -168,7 +174,7 @@ def classifier_of(settings: Settings, options: RequestOptions = RequestOptions()
     if not settings.uses_language_model:
         cosine = CosineClassifier(encoder) if isinstance(embedded, Matcher) else None
         return without_backend(settings, embedded, cosine)(options)
-    examples = example_selector(settings, encoder, registry.taxonomy_at(settings.taxonomy))
+    examples = example_selector(settings, encoder, taxonomy or registry.taxonomy_at(settings.taxonomy))
     pending = Admission(settings.max_pending)
     return classifiers(backend_of(settings), settings, embedded, examples, pending)(options)
 
@@ -195,8 +201,9 @@ def without_backend(settings: Settings, model: Classifier, cosine: Classifier | 
 
 
 def _load_of(
-    backend: Backend | None, settings: Settings, load_embedded: Callable[[], object], taxonomy: Taxonomy
-) -> Callable[[], object]:
+    backend: Backend | None, settings: Settings, load_embedded: Callable[[], object], taxonomy: Taxonomy,
+    examples: ExampleSelector,
+) -> Callable[[], object]:  # fmt: skip
     if backend is None or settings.fallback or settings.cascade_margin:
         return load_embedded
 
@@ -204,6 +211,8 @@ def _load_of(
         backend.prepare()
         if settings.fusion or candidates_of(settings, taxonomy):
             load_embedded()
+        if isinstance(examples, NearestExamples):
+            examples.vectors  # noqa: B018  (computed once, and kept)
 
     return load
 
@@ -274,13 +283,3 @@ def _wraps(settings: Settings, embedded: Classifier) -> list[Wrap]:
     if settings.cascade_margin:
         wraps.append(lambda inner: Cascade(embedded, inner, settings.cascade_margin))
     return [*wraps, lambda inner: Hierarchical(inner, settings.hierarchy_beam)]
-
-
-def example_selector(settings: Settings, encoder: MiniLM, taxonomy: Taxonomy) -> ExampleSelector:
-    """The examples to show, from the file that the settings name; for the default taxonomy."""
-    if settings.examples_path is None:
-        return no_examples
-    examples = load_examples(settings.examples_path, taxonomy)
-    if not settings.examples_nearest:
-        return StaticExamples(examples, taxonomy.name)
-    return NearestExamples(encoder, examples, taxonomy.name, settings.examples_nearest)

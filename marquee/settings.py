@@ -73,7 +73,7 @@ class Settings(BaseModel):
     max_candidate_labels: int | None = Field(None, ge=0, description="most labels in a prompt; 0: all; default: 20")
     fusion: bool = Field(False, description="add the log-odds of MiniLM to those of the language model")
     cascade_margin: float = Field(0.0, ge=0, description="margin of MiniLM below which the model labels a text; 0: off")
-    examples_path: Path | None = Field(None, description='JSON lines of examples, `{"text": …, "labels": […]}`')
+    examples_path: Path | None = Field(None, description="labelled table of few-shot examples, columns text and labels")
     examples_nearest: int = Field(0, ge=0, description="number of few-shot examples, the nearest to each text; 0: all")
     timeout: float = Field(30.0, gt=0, description="maximum seconds of one request to the endpoint")
     retries: int = Field(2, ge=0, le=10, description="retries after a failed request to the endpoint")

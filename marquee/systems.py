@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llm.costs import Preview
     from llm.embedded.cosine import CosineClassifier
     from llm.embedded.matcher import Matcher
-    from llm.language_model import StaticExamples
+    from llm.few_shot import StaticExamples
     from marquee.factory import RequestOptions
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
@@ -39,6 +39,7 @@ class SystemContext:
         texts_per_request: the value where the settings have none.
         instructions: further instructions for a language model.
         examples: few-shot examples in place of those of the settings.
+        evaluated: whether the answers are compared with true labels; the texts are then no few-shot examples.
     """
 
     taxonomy: Taxonomy
@@ -47,6 +48,7 @@ class SystemContext:
     texts_per_request: int = 1
     instructions: str = ""
     examples: StaticExamples | None = None
+    evaluated: bool = False
 
     def settings(self, **overrides: Any) -> Settings:
         """The settings in force, with overrides."""
@@ -99,6 +101,7 @@ def offline(
     from llm.thresholds import ThresholdStore
     from llm.wrappers.combined import OrderEnsemble
     from marquee import factory
+    from marquee.few_shot import example_selector
     from marquee.settings import read_settings
     from similarity.encoders.minilm import MiniLM
 
@@ -111,7 +114,7 @@ def offline(
         )
     settings = settings.model_copy(update={"max_candidate_labels": 0})  # requests of all texts share their labels
     options = options_of(rest, context, spec)
-    examples = factory.example_selector(settings, MiniLM(), context.taxonomy)
+    examples = example_selector(settings, MiniLM(), context.taxonomy)
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
     model = factory.language_model(backend(settings.model), settings, options, thresholds, examples)
     classifier = OrderEnsemble(model, settings.label_orders) if settings.label_orders > 1 else model
@@ -219,11 +222,13 @@ def _language_model(
     from llm.wrappers.fusion import FusionStore
     from marquee import factory
     from marquee.backends import backend_of
+    from marquee.few_shot import example_selector
+    from similarity.encoders.minilm import MiniLM
 
-    models = factory.create(settings)
-
+    examples = example_selector(settings, MiniLM(), context.taxonomy, context.texts if context.evaluated else ())
+    models = factory.create(settings, examples=examples)
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
-    bare_model = factory.language_model(backend_of(settings), settings, options, thresholds)
+    bare_model = factory.language_model(backend_of(settings), settings, options, thresholds, examples)
     weights = FusionStore(factory.fusion_path(settings))
 
     def rule(text: Text, taxonomy: Taxonomy) -> str:

@@ -9,7 +9,8 @@ from threading import Event
 
 from llm.backends.backend import Backend, FakeBackend
 from llm.classifier import Classifier, Problem
-from llm.language_model import ExampleSelector, LanguageModel, no_examples
+from llm.few_shot import ExampleSelector, no_examples
+from llm.language_model import LanguageModel
 from llm.pairs import PredictPairs
 from llm.strategies import AUTO, STRATEGIES, named
 from llm.thresholds import ThresholdStore

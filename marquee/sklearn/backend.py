@@ -15,7 +15,8 @@ from llm.backends.endpoint import BadAddress, correct_base_url
 from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
 from llm.classifier import Classifier, Prediction
 from llm.embedded.matcher import Matcher, matcher
-from llm.language_model import ExampleSelector, LanguageModel, NearestExamples, StaticExamples
+from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples
+from llm.language_model import LanguageModel
 from llm.wrappers.cache import AnswerStore, Cached
 from marquee.backends import endpoint_settings
 from marquee.settings import read_settings

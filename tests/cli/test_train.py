@@ -100,3 +100,17 @@ def test_a_service_is_told_one_way_to_answer() -> None:
     result = CliRunner().invoke(main, ["serve", "--trained", "x", "--local", "y"])
     assert "give one" in result.stderr
     assert "has no trained baseline" in CliRunner().invoke(main, ["serve", "--trained", "x"]).stderr
+
+
+def test_the_json_of_the_matcher_counts_the_texts_it_was_trained_on(
+    away: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    splits = ("train", "train", "validation", "test")
+    films = [{"description": f"Film {n}.", "genres": ["Drama"], "split": split} for n, split in enumerate(splits)]
+    reviews = [{"description": f"Good {n}.", "genres": ["positive"], "split": one} for n, one in enumerate(splits[1:])]
+    for name, rows in (("films.jsonl", films), ("reviews.jsonl", reviews)):
+        (away / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    monkeypatch.setattr("training.matcher.train.train_matcher", lambda *arguments: None)
+    arguments = ["train", "matcher", "--data", "films.jsonl", "--reviews", "reviews.jsonl", "--json"]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    assert json.loads(result.stdout) == {"file": "var/models/matcher.safetensors", "films": 2, "reviews": 1}

@@ -7,7 +7,8 @@ from flask.testing import FlaskClient
 
 from llm.backends.backend import Conversation, FakeBackend
 from llm.embedded.matcher import matcher
-from llm.language_model import LanguageModel, StaticExamples
+from llm.few_shot import StaticExamples
+from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES
 from prompts import registry
 from prompts.template import FewShotExample

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 from eval.datasets import Example
 from prompts.errors import InvalidSetting
@@ -13,10 +13,7 @@ from prompts.registry import prompt_for
 from prompts.taxonomy import Taxonomy
 from prompts.template import Prompt
 
-if TYPE_CHECKING:
-    pass
-
-Form = Literal["json_list", "label_tokens"]
+Form = Literal["json_list", "label_likelihood", "label_tokens", "yes_no"]
 Precision = Literal["auto", "bf16", "fp32"]
 _POSITIVE = ("rank", "alpha", "epochs", "patience", "batch_size", "micro_batch", "max_tokens")
 

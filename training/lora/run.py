@@ -22,7 +22,7 @@ from training.lora.config import Hardware, LoraConfig, PromptSetup
 
 if TYPE_CHECKING:
     from llm.backends.causal_lm import CausalLM
-    from training.lora.train import LoraDataset
+    from training.lora.lessons import LoraDataset
 
 KIND = "lora"
 
@@ -55,7 +55,8 @@ def train_adapter(
         InvalidDataset: a split is empty, the splits overlap, or no training example remains.
     """
     from llm.backends import causal_lm as causal
-    from training.lora.train import fit, save, tokenised, with_adapter
+    from training.lora.lessons import tokenised
+    from training.lora.train import fit, save, with_adapter
 
     check_splits(training, validation)
     config, hardware = plan.config, Hardware.of(plan.config)

@@ -15,8 +15,10 @@ from llm.strategies.json_list import JSONList
 from llm.strategies.scored import LabelTokens, YesNo
 from prompts import registry
 from prompts.errors import InvalidSetting
+from prompts.registry import prompt_for
 from prompts.taxonomy import Label, Taxonomy
-from prompts.template import CODES, JSON_LIST, LABEL_NAME, LABEL_TOKENS
+from prompts.template import CODES, JSON_LIST, LABEL_NAME, LABEL_TOKENS, FewShotExample
+from prompts.text import Text
 from tests.support.bare_model import (
     TMDB,
     assert_same_as_bare,
@@ -361,3 +363,15 @@ def test_a_folder_without_a_model_or_chat_template_is_refused(weights: Path, tmp
 def test_a_setting_that_cannot_work_is_refused(weights: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises(InvalidSetting):
         LocalBackend(str(weights), **wrong)
+
+
+def test_texts_with_examples_of_their_own_share_the_system_part(fresh: LocalBackend) -> None:
+    prompt = prompt_for(Text("x"), TMDB)
+    shown = [(FewShotExample(Text(f"{name} finds a ship."), ("War",)),) for name in ("Ann", "Bob", "Eve")]
+    conversations = [prompt.render(Text("A baker."), TMDB, LABEL_TOKENS, examples) for examples in shown]
+    (system,) = fresh._causal.tokens([conversations[0][:1]])
+    together = fresh.next_token_logprobs(conversations[:2], LETTER_CODES)
+    alone = fresh.next_token_logprobs(conversations[2:], LETTER_CODES)
+    for result in (together[1], *alone):
+        assert result.usage.cached_tokens > 0.95 * len(system)
+        assert result.usage.cached_tokens < result.usage.prompt_tokens - 20

@@ -16,7 +16,8 @@ from llm.backends.capabilities import UNPROBED, CapabilityProbe
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Prediction, Problem, Usage
-from llm.language_model import LanguageModel, StaticExamples
+from llm.few_shot import StaticExamples
+from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from llm.strategies.label_likelihood import LabelLikelihood
 from llm.strategies.scored import DecisionsAPI, LabelTokens, YesNo, normalized

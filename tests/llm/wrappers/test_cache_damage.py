@@ -12,7 +12,8 @@ import pytest
 
 from llm.backends.backend import FakeBackend
 from llm.classifier import Prediction
-from llm.language_model import _VERSION, ExampleSelector, LanguageModel, NearestExamples, StaticExamples, no_examples
+from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples, no_examples
+from llm.language_model import _VERSION, LanguageModel
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.strategies import STRATEGIES
 from llm.strategies.json_list import JSONList

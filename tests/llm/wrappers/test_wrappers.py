@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from random import Random
+from typing import Any, ClassVar
 
 import pytest
 
@@ -12,7 +13,8 @@ from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import AnswerSource, LabelsOffered, Prediction, Problem, Usage
 from llm.costs import cost, prices
 from llm.embedded.matcher import Matcher
-from llm.language_model import LanguageModel, NearestExamples, StaticExamples, load_examples
+from llm.few_shot import NearestExamples, StaticExamples, no_examples
+from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from llm.strategies.scored import LabelTokens
 from llm.wrappers.combined import (
@@ -26,7 +28,6 @@ from llm.wrappers.combined import (
     order_sensitivity,
 )
 from prompts import registry
-from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import FewShotExample
 from prompts.text import Text
@@ -299,6 +300,42 @@ def test_the_nearest_examples_are_shown_the_nearest_last_and_never_the_text_itse
     assert words_of(asked_with(shots, "A ghost haunts the attic.")[1:]).count("ghost") == 1
 
 
+def test_an_example_of_the_same_words_is_not_shown_and_equal_examples_count_once() -> None:
+    again = (*SHOTS, FewShotExample(Text("a  GHOST haunts the attic."), ("Comedy",)))
+    shots = NearestExamples(MiniLM(), again, "tmdb", 3)
+    assert sorted(answers_in(asked_with(shots, "A phantom."))) == ['["Horror"]', '["War"]', '["Western"]']
+    assert sorted(answers_in(asked_with(shots, "A ghost haunts\nthe Attic."))) == ['["War"]', '["Western"]']
+
+
+def test_the_vectors_of_examples_are_computed_once_and_kept_for_the_next_start(tmp_path: Path) -> None:
+    class Counted:
+        name, dimension = "counted", 384
+        seen: ClassVar[list[int]] = []
+
+        def encode(self, texts: Sequence[str]) -> Any:
+            self.seen.append(len(texts))
+            return MiniLM().encode(texts)
+
+    for _ in range(2):
+        shots = NearestExamples(Counted(), SHOTS, "tmdb", 1, tmp_path / "cache")
+        assert [shots([Text(text)], TMDB)[0][0].labels for text in ("A ghost.", "A soldier.")] == [
+            ("Horror",),
+            ("War",),
+        ]
+    assert Counted.seen == [1, 3, 1, 1, 1], "the examples at the first text only"
+    NearestExamples(Counted(), SHOTS[:2], "tmdb", 1, tmp_path / "cache")([Text("A ghost.")], TMDB)
+    assert Counted.seen[5:] == [1, 2], "other examples are computed"
+
+
+def test_thresholds_learned_with_examples_are_for_as_many_examples() -> None:
+    backend = FakeBackend(always_war)
+    selectors = (no_examples, StaticExamples(SHOTS, "tmdb"), NearestExamples(MiniLM(), SHOTS, "tmdb", 2))
+    keys = [LanguageModel(backend, JSONList(), examples=one).threshold_key(Text("x"), TMDB) for one in selectors]
+    assert len(set(keys)) == 3
+    other = [LanguageModel(backend, JSONList(), examples=one).threshold_key(Text("x"), AB) for one in selectors]
+    assert len(set(other)) == 1, "texts under another taxonomy get no examples"
+
+
 def test_examples_of_another_taxonomy_are_not_shown() -> None:
     assert answers_in(asked_with(StaticExamples(SHOTS, "tmdb"), "x", AB)) == []
     assert answers_in(asked_with(NearestExamples(MiniLM(), SHOTS, "tmdb", 2), "x", AB)) == []
@@ -308,27 +345,6 @@ def test_examples_are_part_of_the_fingerprint() -> None:
     plain = LanguageModel(FakeBackend(always_war), JSONList())
     shown = LanguageModel(FakeBackend(always_war), JSONList(), examples=StaticExamples(SHOTS, "tmdb"))
     assert plain.fingerprint(Text("x"), TMDB) != shown.fingerprint(Text("x"), TMDB)
-
-
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ('{"text": "x"}', "every line needs"),
-        ('{"text": "x", "labels": ["Cooking"]}', "Cooking"),
-        ("{", "every line needs"),
-    ],
-)
-def test_a_faulty_file_of_examples_is_told(tmp_path: Path, line: str, said: str) -> None:
-    (tmp_path / "shots.jsonl").write_text(line)
-    with pytest.raises(InvalidSetting, match=said):
-        load_examples(tmp_path / "shots.jsonl", TMDB)
-
-
-def test_examples_are_read_with_aliases(tmp_path: Path) -> None:
-    (tmp_path / "shots.jsonl").write_text('{"text": "x", "labels": ["sci-fi", "War"]}\n')
-    assert load_examples(tmp_path / "shots.jsonl", TMDB) == (FewShotExample(Text("x"), ("Science Fiction", "War")),)
-    with pytest.raises(InvalidSetting, match="cannot read"):
-        load_examples(tmp_path / "none.jsonl", TMDB)
 
 
 # --- prices ---

@@ -20,13 +20,15 @@ from llm.language_model import LanguageModel
 from llm.lora_adapter import check_base, load_adapter
 from llm.strategies import STRATEGIES
 from main import main
+from prompts import registry
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.text import Text
 from tests.support.tiny_qwen2 import SAMPLE, build
 from tests.support.trained_qwen2 import GENRES, PROMPT, films
 from training.lora.config import Hardware, LoraConfig, PromptSetup
+from training.lora.lessons import tokenised
 from training.lora.run import LoraPlan, metrics, train_adapter
-from training.lora.train import AnswerTrainer, collated, tokenised, with_adapter
+from training.lora.train import AnswerTrainer, collated, with_adapter
 
 FAST = LoraConfig(rank=4, alpha=8, lr=1e-2, epochs=3, batch_size=6, micro_batch=3, precision="fp32", judged=4)
 
@@ -90,7 +92,7 @@ def test_the_same_seed_teaches_the_same(made: tuple[Path, dict[str, Any]], base:
     assert train_adapter(plan, examples("a"), examples("b"), tmp_path)["notes"] == made[1]["notes"]
 
 
-@pytest.mark.parametrize("form", ["json_list", "label_tokens"])
+@pytest.mark.parametrize("form", ["json_list", "label_likelihood", "label_tokens"])
 def test_the_loss_is_the_mean_surprise_at_the_answers_tokens(base: Path, form: Any) -> None:
     held = causal_lm.load(str(base), "cpu", "float32")
     taught = tokenised(held, PromptSetup(GENRES, form, PROMPT), examples("a")[:3], 4_096).examples
@@ -162,6 +164,7 @@ def test_the_command_teaches_from_a_table_with_the_shipped_prompt(base: Path, aw
         row |= {"split": ("train", "validation")[place % 2], "plot": "A short plot."}
     (away / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     data = ("--data", "films.jsonl", "--text-field", "plot", "--labels-field", "tmdb_genres", "--base", str(base))
+    (away / "own.v1.jinja").write_text(registry.prompt("plot.v1").source)
     done = call(*data, "--epochs", "1", "--limit", "4", "--judged", "2", "--rank", "2", "--no-checkpointing", "--json")
     assert done.exit_code == 0, done.output
     assert "micro-F1" in json.loads(done.stdout)["validation"]["after"]
@@ -177,3 +180,10 @@ def test_the_command_teaches_from_a_table_with_the_shipped_prompt(base: Path, aw
         (("--prompt", "plat"), "there is no prompt 'plat'"),
     ):
         assert said in call(*data, *refused).stderr
+    own = call(
+        *data, "--epochs", "1", "--limit", "2", "--judged", "1", "--rank", "2", "--prompt", "own.v1.jinja",
+        "--strategy", "label_likelihood", "--out", "own", "--json",
+    )  # fmt: skip
+    assert own.exit_code == 0, own.output
+    told = json.loads((away / "own/manifest.json").read_text())
+    assert (told["strategy"], told["prompts"][0].partition("@")[0]) == ("label_likelihood", "own.v1")

@@ -21,8 +21,8 @@ from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from tests.support.tiny_qwen2 import build
-from training.lora.config import PromptSetup
-from training.lora.train import INCOMPLETE, SHORTENED, TOO_LONG, tokenised
+from training.lora.config import Form, PromptSetup
+from training.lora.lessons import INCOMPLETE, SHORTENED, TOO_LONG, tokenised
 
 TMDB, SENTIMENT = registry.taxonomy("tmdb"), registry.taxonomy("sentiment")
 LONG = 4_096
@@ -39,10 +39,11 @@ def example(*labels: str, text: str = "A sheriff sings.", name: str = "1", **mor
 
 def test_the_messages_are_those_that_the_language_model_sends(base: CausalLM) -> None:
     some = [example("Western", "Music"), example("War", text="A trench.", name="2")]
-    for form in ("json_list", "label_tokens"):
+    forms: tuple[Form, ...] = ("json_list", "label_tokens", "label_likelihood")
+    for form in forms:
         model = LanguageModel(LocalBackend.from_loaded(base, "tiny"), STRATEGIES[form])
         sent = [model.conversations(one.text, TMDB)[0] for one in some]
-        taught = tokenised(base, PromptSetup(TMDB, "json_list" if form == "json_list" else "label_tokens"), some, LONG)
+        taught = tokenised(base, PromptSetup(TMDB, form), some, LONG)
         assert [lesson.prompt_ids for lesson in taught.examples] == base.tokens(sent)
 
 
@@ -71,6 +72,39 @@ def test_none_is_an_empty_list_or_the_code_of_none(base: CausalLM) -> None:
 def test_under_letters_every_true_labels_code_is_right_at_one_place(base: CausalLM) -> None:
     (lesson,) = tokenised(base, PromptSetup(TMDB, "label_tokens"), [example("Action", "Animation")], LONG).examples
     assert lesson.target_ids == ((base.code("A"), base.code("C")),)
+
+
+def test_names_are_taught_at_the_places_where_they_part(base: CausalLM) -> None:
+    orders = Taxonomy("orders", tuple(map(Label, ("change", "change order", "change address", "refund"))))
+    first, order, address, refund = (base.encode(name) for name in orders.names)
+    assert (order[:1], address[:1]) == (first, first), "the names share a token"
+    end = base.tokenizer.eos_token_id
+
+    def taught(*labels: str) -> list[tuple[int, Any]]:
+        lessons = tokenised(base, PromptSetup(orders, "label_likelihood"), [example(*labels)], LONG).examples
+        return [(len(lesson.prompt_ids) - len(lessons[0].prompt_ids), lesson.target_ids) for lesson in lessons]
+
+    assert taught("refund") == [(0, ((refund[0],),))]
+    assert taught("change address", "refund") == [(0, ((first[0], refund[0]),)), (1, ((address[1],),))]
+    assert taught("change", "change order") == [(0, ((first[0], first[0]),)), (1, ((end, order[1]),))]
+
+
+def test_none_of_these_is_taught_by_its_name(base: CausalLM) -> None:
+    free = replace(TMDB, allow_none=True)
+    (named,) = tokenised(base, PromptSetup(free, "label_likelihood"), [example()], LONG).examples
+    assert named.target_ids == ((base.encode("none of these")[0],),)
+
+
+def test_yes_and_no_are_taught_equally_often_as_they_are_asked(base: CausalLM) -> None:
+    some = [example("Action", "War"), example("War", name="2")]
+    taught = tokenised(base, PromptSetup(TMDB, "yes_no"), some, LONG).examples
+    answers = [base.decode([lesson.target_ids[0][0]]).strip() for lesson in taught]
+    assert answers == ["Yes", "Yes", "No", "No", "Yes", "No"]
+    model = LanguageModel(LocalBackend.from_loaded(base, "tiny"), STRATEGIES["yes_no"])
+    asked = dict(zip(TMDB.names, base.tokens(model.conversations(some[0].text, TMDB)), strict=True))
+    assert [lesson.prompt_ids for lesson in taught[:2]] == [asked["Action"], asked["War"]]
+    others = [lesson.prompt_ids for lesson in taught[2:4]]
+    assert all(other in asked.values() and other not in (asked["Action"], asked["War"]) for other in others)
 
 
 def test_what_cannot_be_taught_whole_is_counted_and_said(base: CausalLM) -> None:
