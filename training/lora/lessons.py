@@ -82,10 +82,10 @@ def tokenised(
             labels = setup.taxonomy.in_order(rarest)
             counts[SHORTENED] += len(labels) < len(one.labels)
         pairs = answers(one.id, labels)
-        conversations = [setup.prompt_of(one).render(one.text, setup.taxonomy, asked.question) for asked in pairs]
+        conversations = [setup.prompt_of(one).render(one.text, setup.taxonomy, lesson.question) for lesson in pairs]
         found = [
-            TrainingExample([*prompt_ids, *asked.begun], asked.targets)
-            for prompt_ids, asked in zip(causal.tokens(conversations), pairs, strict=True)
+            TrainingExample([*prompt_ids, *lesson.begun], lesson.targets)
+            for prompt_ids, lesson in zip(causal.tokens(conversations), pairs, strict=True)
         ]
         fits = all(len(row.prompt_ids) + len(row.target_ids) <= max_tokens for row in found)
         counts[TOO_LONG] += not fits
@@ -96,7 +96,7 @@ def tokenised(
     return LoraDataset(kept, +counts)
 
 
-class Asked(NamedTuple):
+class Lesson(NamedTuple):
     """A question about a text, the part of the answer that is given, and the right tokens after it."""
 
     question: AnswerFormat
@@ -104,13 +104,13 @@ class Asked(NamedTuple):
     begun: tuple[int, ...] = ()
 
 
-Answers = Callable[[str, Sequence[str]], list[Asked]]  # from the id and the true labels of a text
+Answers = Callable[[str, Sequence[str]], list[Lesson]]  # from the id and the true labels of a text
 
 
 def _list_answers(causal: CausalLM, taxonomy: Taxonomy) -> Answers:
     grammar = ListGrammar(JSONList().constraint(taxonomy).schema, causal.encode, causal.decode)
     end = causal.tokenizer.eos_token_id  # an endpoint without constrained decoding needs the end token
-    return lambda name, labels: [Asked(JSON_LIST, tuple((token,) for token in (*grammar.spelling(labels), end)))]
+    return lambda name, labels: [Lesson(JSON_LIST, tuple((token,) for token in (*grammar.spelling(labels), end)))]
 
 
 def _code_answers(causal: CausalLM, taxonomy: Taxonomy) -> Answers:
@@ -119,7 +119,7 @@ def _code_answers(causal: CausalLM, taxonomy: Taxonomy) -> Answers:
         raise InvalidSetting(f"label_tokens supports {len(CODES)} labels at most, and {taxonomy.name} has {len(names)}")
     ids = {name: _token(causal, code) for name, code in zip(names, CODES, strict=False)}
     none = (_token(causal, NONE_CODE),) if taxonomy.allow_none else ()
-    return lambda name, labels: [Asked(LABEL_TOKENS, (tuple(ids[label] for label in labels) or none,))]
+    return lambda name, labels: [Lesson(LABEL_TOKENS, (tuple(ids[label] for label in labels) or none,))]
 
 
 def _name_answers(causal: CausalLM, taxonomy: Taxonomy) -> Answers:
@@ -129,7 +129,7 @@ def _name_answers(causal: CausalLM, taxonomy: Taxonomy) -> Answers:
     branches = LabelTrie(spellings).branches
     end = causal.tokenizer.eos_token_id
 
-    def answers(name: str, labels: Sequence[str]) -> list[Asked]:
+    def answers(name: str, labels: Sequence[str]) -> list[Lesson]:
         true = [names.index(label) for label in (labels or names[len(taxonomy.names) :])]
         found = []
         for branch in branches:
@@ -137,7 +137,7 @@ def _name_answers(causal: CausalLM, taxonomy: Taxonomy) -> Answers:
             if passing:
                 at = len(branch.written)
                 targets = tuple(tokens[at] if len(tokens) > at else end for tokens in passing)
-                found.append(Asked(LABEL_NAME, (targets,), branch.written))
+                found.append(Lesson(LABEL_NAME, (targets,), branch.written))
         return found
 
     return answers
@@ -147,12 +147,12 @@ def _yes_no_answers(causal: CausalLM, taxonomy: Taxonomy) -> Answers:
     """All true labels, and as many others (one at least), chosen by the id: 18 questions about a text cost too much."""
     yes, no = (_token(causal, code) for code in YES_NO_CODES)
 
-    def answers(name: str, labels: Sequence[str]) -> list[Asked]:
+    def answers(name: str, labels: Sequence[str]) -> list[Lesson]:
         others = [label for label in taxonomy.predictable if label.name not in labels]
         chosen = Random(name).sample(others, min(len(others), max(1, len(labels))))
         true = [label for label in taxonomy.predictable if label.name in labels]
         return [
-            Asked(AnswerFormat("yes_no", label), ((token,),))
+            Lesson(AnswerFormat("yes_no", label), ((token,),))
             for token, some in ((yes, true), (no, chosen))
             for label in some
         ]
