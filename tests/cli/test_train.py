@@ -106,7 +106,8 @@ def test_the_json_of_the_matcher_counts_the_texts_it_was_trained_on(
     away: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     splits = ("train", "train", "validation", "test")
-    films = [{"description": f"Film {n}.", "genres": ["Drama"], "split": split} for n, split in enumerate(splits)]
+    film = {"title": "A film", "genres": ["Drama"]}
+    films = [{**film, "description": f"Film {n}.", "split": split} for n, split in enumerate(splits)]
     reviews = [{"description": f"Good {n}.", "genres": ["positive"], "split": one} for n, one in enumerate(splits[1:])]
     for name, rows in (("films.jsonl", films), ("reviews.jsonl", reviews)):
         (away / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
