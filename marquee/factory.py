@@ -13,7 +13,7 @@ from llm.bias import BiasEstimates
 from llm.classifier import Classifier, Fingerprinting, Problem, ScoreType
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher, matcher
-from llm.few_shot import ExampleSelector, NearestExamples, no_examples
+from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples, no_examples
 from llm.hierarchical import Hierarchical
 from llm.language_model import LanguageModel
 from llm.thresholds import ThresholdStore

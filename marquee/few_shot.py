@@ -77,7 +77,7 @@ def load_examples(path: Path, taxonomy: Taxonomy, excluded: Sequence[Text] = ())
 
 
 def _columns(path: Path) -> tuple[Fields, Mapping[str, str]]:
-    """The columns ``text`` and ``labels`` where a table has them, else the defaults; and explanations by file and line."""
+    """The columns ``text`` and ``labels`` where a table has them, else the defaults; explanations by place."""
     from eval.datasets import Fields
     from eval.datasets.registry import TABLES, format_of
     from tabular import open_table

@@ -21,7 +21,7 @@ from tests.test_main import weighing_endpoint
 
 TMDB = registry.taxonomy("tmdb")
 ROWS = [
-    {"text": "Cowboys ride into town.", "labels": ["Western", "sci-fi"], "split": "train"},
+    {"text": "Cowboys ride into town.", "labels": ["Western", "sci-fi"], "split": "train", "explanation": "A town."},
     {"text": "A ghost haunts the attic.", "labels": ["Horror"], "split": "train"},
     {"text": "Soldiers wait in the trench.", "labels": ["War"], "split": "train"},
     {"text": "A detective follows a murderer.", "labels": ["Crime"], "split": "test"},
@@ -54,7 +54,9 @@ def test_any_labelled_table_has_examples_with_labels_in_its_order(tmp_path: Path
 
 def test_of_a_table_with_splits_the_training_texts_are_examples(tmp_path: Path) -> None:
     path = write(tmp_path / "e.jsonl", ROWS)
-    assert bodies(load_examples(path, TMDB)) == [row["text"] for row in ROWS[:3]]
+    examples = load_examples(path, TMDB)
+    assert bodies(examples) == [row["text"] for row in ROWS[:3]]
+    assert [example.explanation for example in examples] == ["A town.", "", ""]
     assert bodies(load_examples(path, TMDB, [Text("a GHOST haunts  the attic.")])) == [ROWS[0]["text"], ROWS[2]["text"]]
 
 
