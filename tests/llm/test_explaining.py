@@ -26,7 +26,11 @@ from prompts.text import Text
 from similarity.micro_batching import Admission
 from tests.support.tiny_qwen2 import build
 
-TICKETS = Taxonomy.of({"billing": "charges and refunds", "crash": "the app stops working", "praise": "thanks"})
+TICKETS = Taxonomy.of(
+    {"billing": "charges and refunds", "crash": "the app stops working", "praise": "thanks"},
+    multi=True,
+    allow_none=True,
+)
 TEXT = "My card was charged twice. The app closes when I press Save."
 QUOTED = {"billing": "My card was charged twice.", "crash": "The app closes"}
 
@@ -161,7 +165,7 @@ def test_a_text_with_a_problem_stays_as_it_is(embedded: Matcher) -> None:
 
 
 def test_only_the_first_labels_are_explained(embedded: Matcher) -> None:
-    many = Taxonomy.of([f"topic {number}" for number in range(9)])
+    many = Taxonomy.of([f"topic {number}" for number in range(9)], multi=True)
     (found,) = embedded.classify(["One. Two."], many)
     named = replace(found, labels=many.names)
     (found,) = Explainer(embedded).explain(["One. Two."], [named], many)

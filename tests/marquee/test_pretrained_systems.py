@@ -56,7 +56,7 @@ def test_one_report_compares_pretrained_models_with_the_embedded_classifier(mode
 
 
 def test_a_setup_names_the_digest_so_that_no_run_mixes_two_models(tmp_path: Path) -> None:
-    context = SystemContext(marquee.Taxonomy.of(LABELS), ())
+    context = SystemContext(marquee.Taxonomy.of(LABELS, multi=True), ())
     folder = tiny.reranker(tmp_path / "model")
     before = from_spec(f"hf:{folder}", context).setup
     tiny.reranker(folder, seed=1)
@@ -136,7 +136,7 @@ def test_an_invalid_model_of_the_settings_stops_the_start_and_no_weights_are_loa
 
 def test_the_classifier_of_the_settings_is_evaluated(models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARQUEE_CLASSIFIER", f"hf:{models}/reranker")
-    opened = from_settings(SystemContext(marquee.Taxonomy.of(LABELS), ())).open()
+    opened = from_settings(SystemContext(marquee.Taxonomy.of(LABELS, multi=True), ())).open()
     assert opened.classifier.name.startswith("hf:reranker@")
     assert opened.decode_rule is not None
     assert opened.decode_rule.startswith("reranker: score from 0.5 on")

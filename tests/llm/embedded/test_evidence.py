@@ -15,7 +15,9 @@ from similarity.encoders.tokens import tokenizer
 TMDB, IMDB = registry.taxonomy("tmdb"), registry.taxonomy("imdb")
 SENTIMENT = registry.taxonomy("sentiment")  # a single label: scores are shares
 WESTERN = "A cowboy rides into a lawless frontier town. He falls in love with the school teacher."
-OWN = Taxonomy.of({"refund": "the customer wants money back", "crash": "the app stops working"})
+OWN = Taxonomy.of(
+    {"refund": "the customer wants money back", "crash": "the app stops working"}, multi=True, allow_none=True
+)
 TEXTS = [
     Text(WESTERN),
     Text(WESTERN, "The Last Sheriff"),
@@ -111,7 +113,7 @@ def test_labels_unknown_to_the_training_have_a_sentence_and_no_words(embedded: M
     text = Text("Ich war schon oft hier. My card was charged twice, so please refund one payment. The weather is nice.")
     (found,) = evidence(embedded, text, ["refund"], OWN)
     assert quotes([found], text) == ["My card was charged twice, so please refund one payment."]
-    assert not embedded.word_weights(Taxonomy.of(["invoice", "login"])).any()
+    assert not embedded.word_weights(Taxonomy.of(["invoice", "login"], multi=True)).any()
 
 
 def test_an_inner_label_of_a_hierarchy_has_the_sentence_of_the_labels_below_it(embedded: Matcher) -> None:

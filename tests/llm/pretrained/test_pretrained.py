@@ -123,12 +123,14 @@ def test_other_number_formats_give_nearly_the_same_scores(classifier: Pretrained
 
 
 def test_a_description_is_read_with_its_label(classifier: PretrainedClassifier) -> None:
-    assert not np.allclose(_scores(classifier, MULTI), _scores(classifier, Taxonomy.of(DESCRIBED)), atol=1e-3)
+    assert not np.allclose(
+        _scores(classifier, MULTI), _scores(classifier, Taxonomy.of(DESCRIBED, multi=True)), atol=1e-3
+    )
 
 
 def test_a_text_beyond_the_context_is_cut_and_every_label_is_still_read(classifier: PretrainedClassifier) -> None:
-    (found,) = _scores(classifier, Taxonomy.of(DESCRIBED), [LONG])
-    (longer,) = _scores(classifier, Taxonomy.of(DESCRIBED), [LONG + "billing"])
+    (found,) = _scores(classifier, Taxonomy.of(DESCRIBED, multi=True), [LONG])
+    (longer,) = _scores(classifier, Taxonomy.of(DESCRIBED, multi=True), [LONG + "billing"])
     assert found == pytest.approx(longer)
     assert len(set(found)) == len(found)
 
@@ -141,7 +143,7 @@ def test_a_text_has_the_same_scores_alone_and_in_a_batch(classifier: PretrainedC
 
 
 def test_many_labels_share_no_more_tokens_than_the_context_has(classifier: PretrainedClassifier) -> None:
-    many = Taxonomy.of({word: "the app stops and closes" for word in tiny.WORDS if len(word) > 3})
+    many = Taxonomy.of({word: "the app stops and closes" for word in tiny.WORDS if len(word) > 3}, multi=True)
     (found,) = classifier.classify([TEXTS[0]], many)
     assert found.problem is None
     assert set(found.scores) == set(many.names)
