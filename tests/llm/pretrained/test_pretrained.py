@@ -22,7 +22,7 @@ TEXTS = ["My card was charged twice.", "the app crashes when i save", "guns and 
 LONG = "the army fight on a ship " * 60
 NAMES = ["billing", "crash", "praise"]
 DESCRIBED = {"billing": "charges, invoices and refunds", "crash": "the app stops", "praise": ""}
-MULTI, SINGLE = Taxonomy.of(NAMES), Taxonomy.of(NAMES, multi=False)
+MULTI, SINGLE = Taxonomy.of(NAMES, multi=True, allow_none=True), Taxonomy.of(NAMES, multi=False)
 KINDS: Mapping[str, Callable[[Path], Path]] = {
     "entailment": tiny.entailment,
     "gliclass": tiny.gliclass,
