@@ -69,7 +69,9 @@ class Settings(BaseModel):
     thresholds_path: Path = Field(Path("var/thresholds.json"), description="file of tuned thresholds")
     probe_path: Path = Field(Path("var/probe.json"), description="file of capability checks and request forms")
     label_orders: int = Field(1, ge=1, le=100, description="label permutations to average; multiplies the cost")
-    hierarchy_beam: int = Field(2, ge=0, le=50, description="branches followed per level of a hierarchy; 0: none")
+    hierarchy_beam: int = Field(
+        0, ge=0, le=50, description="branches followed per level of a hierarchy; 0: all leaves at once"
+    )
     max_candidate_labels: int | None = Field(None, ge=0, description="most labels in a prompt; 0: all; default: 20")
     fusion: bool = Field(False, description="add the log-odds of MiniLM to those of the language model")
     cascade_margin: float = Field(0.0, ge=0, description="margin of MiniLM below which the model labels a text; 0: off")

@@ -104,7 +104,7 @@ def test_a_run_writes_a_row_a_text_its_manifest_and_its_metrics(tmp_path: Path) 
     assert written[1]["problem"]["kind"] == "unreadable"
     assert [row["alone"] for row in written] == [True, True, *[False] * 5]
     assert told == [1, 1, 3, 2]
-    assert "plot" not in (tmp_path / "run" / "rows.jsonl").read_text().replace("plot.v1", ""), "no text is kept"
+    assert "plot" not in (tmp_path / "run" / "rows.jsonl").read_text().replace("plot.v2", ""), "no text is kept"
     assert figures["micro-F1"] == pytest.approx(2 * 6 / (6 + 7))
     assert (figures["texts"], figures["problems"], figures["invalid"], figures["dropped"]) == (7, 1, 1 / 7, 6)
     manifest = read_manifest(tmp_path / "run")

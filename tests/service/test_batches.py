@@ -205,7 +205,7 @@ def test_bulk_over_a_url_labels_every_good_row(away: Path) -> None:
         ({}, None),
         ({"strategy": "auto"}, None),
         ({"strategy": "label_tokens"}, ["strategy 'label_tokens' is ignored: named answers"]),
-        ({"prompt": "plot"}, ["prompt 'plot.v1' is ignored: named answers"]),
+        ({"prompt": "plot"}, ["prompt 'plot.v2' is ignored: named answers"]),
         (
             {"strategy": "yes_no", "prompt": "auto.v1"},
             ["strategy 'yes_no' is ignored: named answers", "prompt 'auto.v1' is ignored: named answers"],
@@ -227,7 +227,7 @@ def test_answers_of_a_stand_in_say_that_they_have_no_strategy_or_prompt() -> Non
         results = app_of(classifier).test_client().post("/classify", json=sent).get_json()["results"]
         return [result.get("notes") for result in results]
 
-    ignored = ["strategy 'json_list' is ignored: named answers", "prompt 'plot.v1' is ignored: named answers"]
+    ignored = ["strategy 'json_list' is ignored: named answers", "prompt 'plot.v2' is ignored: named answers"]
     assert notes(Fallback(down, Named())) == [ignored, None]
     assert notes(Fallback(up, Named())) == [None, None]
     assert notes(Cascade(Named(), up, 0.1)) == [ignored, None]
@@ -248,7 +248,7 @@ def test_the_command_line_prints_notes_of_a_service_and_of_its_own() -> None:
         result = CliRunner().invoke(main, ["classify", "a war", "--strategy", "label_tokens", "--url", url])
         shown = CliRunner().invoke(main, ["classify", "a war", "--prompt", "plot", "--url", url, "--json"])
     assert "— strategy 'label_tokens' is ignored: named answers" in result.stderr
-    assert json.loads(shown.stdout)["notes"] == ["prompt 'plot.v1' is ignored: named answers"]
+    assert json.loads(shown.stdout)["notes"] == ["prompt 'plot.v2' is ignored: named answers"]
 
 
 @pytest.mark.usefixtures("away")

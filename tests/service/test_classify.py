@@ -127,7 +127,7 @@ def test_scores_come_for_every_label_best_first(client: FlaskClient) -> None:
 def test_what_a_model_says_beyond_the_taxonomy_is_counted() -> None:
     body = replying('["Cooking", "War"]').post("/classify", json={"text": "x"}).get_json()
     assert (body["genres"], body["dropped"], body["model"]) == (["War"], 1, "a-model")
-    assert body["prompt"] == f"plot.v1@{registry.prompt('plot').digest}"
+    assert body["prompt"] == f"plot.v2@{registry.prompt('plot').digest}"
 
 
 def test_prompt_strategy_and_cache_reach_the_classifier(embedded: Matcher) -> None:
