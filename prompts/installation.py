@@ -28,7 +28,7 @@ _LIBRARIES: Mapping[str, Sequence[str]] = {
     "ray": ("ray",),
     "vllm": ("vllm",),
     "gguf": ("xllamacpp",),
-    "mcp": ("mcp", "mcp_types"),
+    "mcp": ("mcp", "mcp_types", "anyio"),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter"),
 }
 EXTRAS: Mapping[str, str] = {name: extra for extra, names in _LIBRARIES.items() for name in names}
