@@ -82,7 +82,7 @@ def test_a_client_lists_and_calls_the_tools() -> None:
             failed = await client.call_tool(name, arguments)
             assert failed.is_error
             assert words in _text(failed)
-        with pytest.raises(MCPError, match=r"there is no tool 'clasify'; did you mean 'classify'\?"):
-            await client.call_tool("clasify", {})
+        with pytest.raises(MCPError, match=r"there is no tool 'klassify'; did you mean 'classify'\?"):
+            await client.call_tool("klassify", {})
 
     _talk(conversation)
