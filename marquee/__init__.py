@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from llm.classifier import Classifier, Evidence, Prediction
+    from marquee.authoring import check_taxonomy, suggest_taxonomy
     from marquee.classification import (
         classify,
         classify_pairs,
@@ -45,6 +46,7 @@ __all__ = [
     "Taxonomy",
     "Text",
     "__version__",
+    "check_taxonomy",
     "classify",
     "classify_dataframe",
     "classify_pairs",
@@ -53,6 +55,7 @@ __all__ = [
     "load_classifier",
     "load_prompt",
     "load_taxonomy",
+    "suggest_taxonomy",
 ]
 
 
@@ -108,6 +111,10 @@ def _loaded(name: str) -> object:
         from marquee import dataframes
 
         return dataframes.classify_dataframe
+    if name in ("check_taxonomy", "suggest_taxonomy"):
+        from marquee import authoring
+
+        return getattr(authoring, name)
     if name == "evaluate":
         from marquee import evaluation
 

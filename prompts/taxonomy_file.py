@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Sized
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from prompts.errors import InvalidTaxonomy, fault_of, shown
@@ -127,6 +129,20 @@ def _nested(entries: Sequence[LabelEntry], above: int | None = None, before: int
         for below in _nested(entry.children, place, before):
             yield below
             before += 1
+
+
+def as_yaml(taxonomy: Taxonomy) -> str:
+    """The taxonomy as a YAML file that ``load_taxonomy`` reads; members with their default are left out."""
+    shape = {"subject": taxonomy.subject, "multi": taxonomy.multi}
+    shape |= {"max_labels": taxonomy.max_labels} if taxonomy.multi else {}
+    document = {**shape, "allow_none": taxonomy.allow_none, "labels": list(map(_entry, taxonomy.labels))}
+    return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120))
+
+
+def _entry(label: Label) -> str | Mapping[str, Any]:
+    """The name alone, where the label has nothing else."""
+    given = {one.name: value for one in fields(label) if (value := getattr(label, one.name)) != one.default}
+    return label.name if len(given) == 1 else {key: list(v) if isinstance(v, tuple) else v for key, v in given.items()}
 
 
 # Keys that other programs use, and the key here or a sentence of advice.

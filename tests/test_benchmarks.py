@@ -1,7 +1,9 @@
 """Smoke tests of the benchmarks: help, small runs on a CPU, and the error without a GPU."""
 
 import ast
+import gzip
 import importlib
+import json
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -9,8 +11,10 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 from benchmarks import embedded as embedded_benchmark
+from benchmarks import taxonomies as taxonomies_benchmark
 from benchmarks.measure import Rounds, target
 from llm.embedded.matcher import Matcher
 
@@ -141,3 +145,20 @@ def test_the_ceiling_is_that_of_the_number_format_in_use(
     printed = embedded_benchmark.report(rounds, embedded, ["a plot"], "texts")
     assert f"| share of torch's {chosen} matmul | {expected} |  |" in printed  # eight bits only with "auto"
     assert f"{chosen} on a CPU with " in printed
+
+
+def test_evidence_for_the_lint(tmp_path: Path, embedded: Matcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three labels with five texts each, in the form of the folder of labelled texts."""
+    monkeypatch.setattr(taxonomies_benchmark, "MiniLM", lambda: embedded.encoder)
+    monkeypatch.setattr(taxonomies_benchmark, "matcher", lambda **_: embedded)
+    names = ["Printer", "Invoice", "Password"]
+    (tmp_path / "agnews.labels.json").write_text(json.dumps({"labels": [{"name": name} for name in names]}))
+    rows = [
+        {"text": f"{number} words about the {name.lower()}", "labels": [name], "split": "validation"}
+        for name in names
+        for number in ("two", "three", "four", "five", "six")
+    ]
+    (tmp_path / "agnews.jsonl.gz").write_bytes(gzip.compress("\n".join(map(json.dumps, rows)).encode()))
+    result = CliRunner().invoke(taxonomies_benchmark.main, [str(tmp_path)], catch_exceptions=False)
+    assert "| agnews | 3 | 3 | 1.00 |" in result.output
+    assert sum("100%" in line for line in result.output.splitlines()) >= 1

@@ -31,6 +31,8 @@ CASES: dict[str, tuple[tuple[str, ...], set[str] | None]] = {
     "similar": (("A duel at noon.",), {"films"}),
     "taxonomies": ((), None),
     "taxonomies show": (("tmdb",), {"name", "labels", "digest"}),
+    "taxonomies check": (("tmdb",), {"taxonomy", "errors", "findings"}),
+    "taxonomies suggest": (("films.jsonl", "--text-field", "plot", "--labels", "3"), {"taxonomy", "groups"}),
     "prompts": ((), None),
     "prompts show": (("plot", "--text", "x"), None),
     "evaluate": ((*DATA, "--systems", "prior:prior"), {"out", "report", "metrics"}),
