@@ -56,7 +56,7 @@ def suggest_taxonomy(
         InvalidDataset: too few texts.
         InvalidSetting: the names are to be those of a language model, and none is set.
     """
-    from marquee.factory import backend_of
+    from marquee.backends import backend_of
 
     backend = None
     if names == "model":
