@@ -220,7 +220,7 @@ def problem(slug: str) -> Response:
     return _page_or_json(members, "problem.html", slug=slug, kind=KINDS[slug])
 
 
-@blueprint.get("/")
+@blueprint.get("/", strict_slashes=True)  # without the slash, the links of the page would lead elsewhere
 def index() -> Response:
     """List the routes: a page for browsers, JSON for programs."""
     return _page_or_json(_index(), "index.html", version=_version())

@@ -287,4 +287,4 @@ def test_without_pandas_the_error_says_how_to_install_it(
 
 
 def test_every_system_name_of_the_command_line_is_known_here() -> None:
-    assert set(systems.SYSTEMS) == {"embedded", "fusion", "llm", "minilm-plain", "service"}
+    assert set(systems.SYSTEMS) == {"embedded", "fusion", "hf", "llm", "minilm-plain", "service"}
