@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from llm.embedded.matcher import Matcher
 
 _EXPLAIN = "Explain your reasoning first, then answer."
-_FORM_RULE = re.compile(r"Answer (with the single [^\n]*|Yes or No\.)")
+_FORM_RULE = re.compile(r"Answer (with the (single|character) [^\n]*|Yes or No( only)?\.)")
 _BOUNDS = (0.05, 0.1, 0.3)
 _STRENGTHS = (0.5, 0.75, 1.0)
 # The first selected the constants of llm/embedded/cosine.py and the share of the best label; the second confirmed them.
@@ -143,8 +143,8 @@ def _texts(path: Path) -> Iterator[Text]:
 
 
 def _scripted(conversation: Conversation) -> dict[str, float]:
-    system = conversation[0]["content"]
-    return {"Yes" if "Say Yes" in system else "A": 0.01 if _EXPLAIN in system else 0.9}
+    said = "\n".join(message["content"] for message in conversation)
+    return {"Yes" if "Decide whether" in said else "A": 0.01 if _EXPLAIN in said else 0.9}
 
 
 # --- label bias ---

@@ -252,7 +252,7 @@ SETTING = SystemContext(registry.taxonomy("tmdb"), [Text("a plot"), Text("", "a 
     ("spec", "said"),
     [
         ("embeded", "did you mean 'embedded'"),
-        ("bayes", "known: embedded, fusion, llm, minilm-plain, service, tfidf-lr"),
+        ("bayes", "known: embedded, fusion, hf, llm, minilm-plain, service, tfidf-lr"),
         ("embedded:large", "no file of weights"),
         ("service:there", "service:URL"),
         ("llm:json_lists", "did you mean 'json_list'"),

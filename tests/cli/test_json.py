@@ -17,7 +17,7 @@ from tests.support.misbehaving import endpoint, says
 from tests.test_main import weighing_endpoint
 
 ROOT = Path(__file__).parents[2]
-WITHOUT = {"serve", "keys", "train", "reference"}  # a service, groups, and a command for maintainers
+WITHOUT = {"serve", "mcp", "keys", "train", "reference"}  # services, groups, and a command for maintainers
 COLUMNS = ("--text-field", "plot", "--labels-field", "tmdb_genres")
 DATA = ("--data", "films.jsonl", *COLUMNS)
 FILMS = ("films.jsonl", "--text-field", "plot", "--genres-field", "tmdb_genres")
@@ -135,7 +135,7 @@ def test_the_result_of_the_matchers_training_is_one_line_of_json(there: Path, mo
         (there / "aclImdb" / part / "1_5.txt").write_text(words)
     monkeypatch.setattr("training.matcher.train.train_matcher", lambda *_: None)  # minutes; tests/training/ trains
     result = found("train matcher", ("--data", "imdb.jsonl", "--reviews", "aclImdb", "--out", "own.safetensors"))
-    assert result == {"file": "own.safetensors", "films": 48, "reviews": 4}
+    assert result == {"file": "own.safetensors", "films": 16, "reviews": 2}
 
 
 def test_numbers_that_json_does_not_have_are_null(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,9 @@ from llm.backends.backend import FakeBackend
 from llm.classifier import Classifier, Prediction
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
+from llm.hierarchical import Hierarchical
 from llm.language_model import LanguageModel
+from llm.pretrained.classifier import pretrained
 from llm.strategies.json_list import JSONList
 from llm.wrappers.admission import AdmissionControl, MicroBatched
 from llm.wrappers.cache import AnswerStore, Cached
@@ -32,6 +34,7 @@ from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 from similarity.micro_batching import Admission
 from tests.eval.rows import Named
+from tests.support.tiny_classifiers import entailment
 
 TMDB = registry.taxonomy("tmdb")
 ROOT = Path(__file__).parents[2]
@@ -75,6 +78,8 @@ def classifiers(embedded: Matcher, plain: CosineClassifier, tmp_path: Path) -> d
         Shortlist(embedded, MODEL, 3),
         Fusion(MODEL, embedded),
         OrderEnsemble(MODEL, 2),
+        Hierarchical(MODEL, 2),
+        pretrained(f"hf:{entailment(tmp_path / 'nli')}"),
         Trained("words", TMDB, Even(), Decoding("global", (0.9,) * len(TMDB.names)), {}),
         Client("http://127.0.0.1:9"),
     ]

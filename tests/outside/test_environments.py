@@ -593,11 +593,11 @@ def test_an_answer_is_printed_whatever_the_console_can_show(
     away: Path, variables: dict[str, str], shown: bytes
 ) -> None:
     (away / "own.yaml").write_text("labels: [caf\u00e9 \U0001f3ac]", encoding="utf-8")
-    done = run("taxonomies", "own.yaml", **variables)
+    done = run("taxonomies", "show", "own.yaml", **variables)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1].startswith(shown)  # after the header
-    printed = run("taxonomies", "own.yaml", "--json", **{"PYTHONIOENCODING": "cp1252"}).stdout.decode("cp1252")
-    assert json.loads(printed)[0]["labels"][0]["name"] == "caf\u00e9 \U0001f3ac"
+    printed = run("taxonomies", "show", "own.yaml", "--json", **{"PYTHONIOENCODING": "cp1252"}).stdout.decode("cp1252")
+    assert json.loads(printed)["labels"][0]["name"] == "caf\u00e9 \U0001f3ac"
 
 
 def test_a_text_that_is_not_utf_8_is_labelled(away: Path) -> None:
@@ -620,7 +620,7 @@ def test_labels_of_any_letters_are_taken_in_a_locale_without_utf_8(away: Path) -
 
 def test_a_taxonomy_file_of_any_name_is_read_in_a_locale_without_utf_8(away: Path) -> None:
     (away / "caf\u00e9.yaml").write_text("labels: [one, two]", encoding="utf-8")
-    done = run("taxonomies", "caf\u00e9.yaml".encode(), **_ASCII)
+    done = run("taxonomies", "show", "caf\u00e9.yaml".encode(), **_ASCII)
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[1] == b"one"
 

@@ -134,7 +134,7 @@ def test_abstentions_invalid_words_and_problems_are_counted() -> None:
     client = served('["Cooking", "War"]', "rubbish", Problem("busy", "later"), "[]")
     for _ in range(3):
         client.post("/classify", json={"text": "x"})
-    client.post("/classify", json={"text": "x", "labels": ["a", "b"]})
+    client.post("/classify", json={"text": "x", "labels": ["a", "b"], "allow_none": True})
     assert figure(client, "marquee_invalid_words_total") == 1
     assert figure(client, 'marquee_problems_total{kind="unreadable"}') == 1
     assert figure(client, 'marquee_problems_total{kind="busy"}') == 1
