@@ -24,6 +24,7 @@ from tests.support.tiny_qwen2 import build
 NAMES = ("War", "Romance", "Horror", "Western", "Music")
 TEXTS = ["A baker.", "A heist in space.", "Two outlaws flee across the desert.", "Rain falls on an empty stage."]
 TAXONOMY = Taxonomy("own", tuple(Label(name) for name in NAMES), max_labels=5, allow_none=True)
+PROMPT = "text.v1"  # random weights: under other words the adapter may make less of a difference
 _CODE_LOGIT = 11.0  # added to the codes; the other 2,000 tokens have the logit 0
 _CLOSE = 0.03  # bf16 on both sides, another order of sums, and merged weights on one side
 
@@ -38,7 +39,8 @@ def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process
         "MARQUEE_PROBE_PATH": str(tmp_path / "probe.json"),
         "MARQUEE_CACHE": "false",
     }
-    body = {"texts": TEXTS, "labels": list(NAMES), "strategy": "label_tokens", "scores": True}
+    shape = {"labels": list(NAMES), "multi": True, "allow_none": True}
+    body = {"texts": TEXTS, **shape, "prompt": PROMPT, "strategy": "label_tokens", "scores": True}
     with service("--vllm", str(base), "--adapter", str(adapter), **settings, **ON_THIS_CPU) as running:
         url = running.url_within(900)
         served = httpx2.post(f"{url}/classify", json=body, timeout=120).json()["results"]
@@ -73,11 +75,11 @@ def _writing_codes(folder: Path) -> Path:
 
 
 def _conversation(text: str) -> list[dict[str, str]]:
-    return [dict(message) for message in registry.prompt("text").render(Text(text), TAXONOMY, LABEL_TOKENS)]
+    return [dict(message) for message in registry.prompt(PROMPT).render(Text(text), TAXONOMY, LABEL_TOKENS)]
 
 
 def _scores(backend: LocalBackend) -> list[list[float]]:
-    found = LanguageModel(backend, STRATEGIES["label_tokens"], registry.prompt("text")).classify(TEXTS, TAXONOMY)
+    found = LanguageModel(backend, STRATEGIES["label_tokens"], registry.prompt(PROMPT)).classify(TEXTS, TAXONOMY)
     assert [one.problem for one in found] == [None] * len(TEXTS)
     return [[one.scores[name] for name in NAMES] for one in found]
 
