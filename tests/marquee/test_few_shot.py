@@ -104,9 +104,9 @@ def test_every_command_shows_the_nearest_examples_and_an_evaluation_none_of_its_
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "e.jsonl", ROWS)
-    asked = {"description": "A phantom haunts a house.", "genres": ["Horror"], "split": "test"}
+    under_evaluation = {"description": "A phantom haunts a house.", "genres": ["Horror"], "split": "test"}
     seen = {"description": "A GHOST haunts the attic. ", "genres": ["Horror"], "split": "test"}
-    write(tmp_path / "t.jsonl", [asked, seen])
+    write(tmp_path / "t.jsonl", [under_evaluation, seen])
     monkeypatch.setenv("MARQUEE_EXAMPLES_PATH", "e.jsonl")
     monkeypatch.setenv("MARQUEE_EXAMPLES_NEAREST", "2")
     arguments: dict[str, list[str]] = {

@@ -18,17 +18,17 @@ TMDB, SENTIMENT = registry.taxonomy("tmdb"), registry.taxonomy("sentiment")
 # A published version never changes, so that an evaluation can be repeated. Add the next version instead.
 PUBLISHED = {
     "auto.v1": "d21965998313",
-    "auto.v2": "3c9a81cf5090",
+    "auto.v2": "65741aa3beea",
     "company.v1": "c817d7edaa7f",
-    "company.v2": "887eb7ac1224",
+    "company.v2": "3f5fdb8a42a8",
     "plot.v1": "366d5f088bcd",
-    "plot.v2": "69dd1e7ac9a0",
+    "plot.v2": "e9b953842afd",
     "review.v1": "67f013a122eb",
-    "review.v2": "45ab080c6005",
+    "review.v2": "2bb1ab35c7e4",
     "text.v1": "579ae4043a15",
-    "text.v2": "fdaffa3346ea",
+    "text.v2": "facb75976aaf",
     "title.v1": "e554c3ed8872",
-    "title.v2": "56cfb91f12b7",
+    "title.v2": "9e375a5c287d",
 }
 DECISIONS = {"decision.v1": "d55a1e3a76d5", "decision.v2": "b85f3e1ba376"}
 CONTROL = re.compile(r"<[|/a-zA-Z｜!][^ ]*|\|>|\[/?INST\]")
