@@ -1,7 +1,7 @@
 """Evidence for constants of the program, measured on real models and texts.
 
-``code-mass`` is the evidence for ``llm.backends.codes.LEAST_MASS``, ``label-bias`` for ``llm.bias.STRENGTH``,
-``unseen-labels`` for the constants of ``llm/embedded/cosine.py``.
+``code-mass`` is the evidence for ``llm.backends.codes.LEAST_MASS``, ``label-bias`` for
+``llm.calibration.bias.STRENGTH``, ``unseen-labels`` for the constants of ``llm/embedded/cosine.py``.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ def label_bias(folder: Path, names: Sequence[str], limit: int, prompt: str) -> N
 
 
 def _bias_row(backend: Backend, family: Family, prompt: str) -> Sequence[str]:
-    from llm.bias import NEUTRAL_TEXTS
+    from llm.calibration.bias import NEUTRAL_TEXTS
 
     taxonomy = family.taxonomy.shaped(multi=False, allow_none=False)
     own, neutral = (_label_logprobs(backend, texts, taxonomy, prompt) for texts in (family.texts, NEUTRAL_TEXTS))

@@ -12,7 +12,7 @@ from typing import Any
 from bulk.answer_store import JobStore
 from bulk.job import InputRow, Job
 from llm.classifier import Usage
-from llm.costs import Preview, cost
+from llm.spending.costs import Preview, cost
 from prompts.text import Text
 
 _EXAMPLES = 5
@@ -198,7 +198,7 @@ def forecast_lines(result: Forecast) -> list[str]:
 
 def preview_lines(preview: Preview) -> list[str]:
     """The lines of a cost estimate."""
-    price = "unknown: the model has no price in llm/prices.yaml"
+    price = "unknown: the model has no price in llm/spending/prices.yaml"
     if preview.usd is not None and preview.usd_cached is not None:
         price = f"{preview.usd:16,.4f}  ({preview.usd_cached:,.4f} if the shared prefix is cached)"
     how = "counted by the endpoint" if preview.counted else "estimated, 4 characters per token"

@@ -29,7 +29,7 @@ from bulk.job import (
 )
 from bulk.progress import Progress, Summary
 from llm.classifier import ServedModels, Usage, total_usage
-from llm.spend_cap import SpendMeter
+from llm.spending.spend_cap import SpendMeter
 from prompts.errors import Interrupted, InvalidDataset, InvalidSetting, MarqueeError
 from prompts.files import publish, sync
 from tabular import Row, open_table

@@ -16,7 +16,7 @@ from cli.spending import SpendOptions, covered_line, covered_texts, meter_of, sp
 
 if TYPE_CHECKING:
     from bulk.job import Job
-    from llm.spend_cap import SpendCap, SpendMeter
+    from llm.spending.spend_cap import SpendCap, SpendMeter
     from marquee.bulk_jobs import BulkRequest
 
 _FORMATS = "CSV, TSV, JSON lines, JSON (each also .gz) or Parquet"

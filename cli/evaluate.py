@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from eval.manifest import EvaluationData
     from eval.run import EvaluationRun, System
     from eval.run_metrics import RunMetrics
-    from llm.spend_cap import SpendCap
+    from llm.spending.spend_cap import SpendCap
     from marquee.systems import SystemContext
 
 

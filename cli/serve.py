@@ -135,7 +135,7 @@ def _serve(
     settings: Settings, server: ChildServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
 ) -> None:
     from llm.backends.local_backend import why_missing
-    from llm.lora_adapter import check_base, load_adapter
+    from llm.backends.lora_adapter import check_base, load_adapter
     from similarity.native import share_cores
 
     share_cores(settings.workers)  # before anything imports torch

@@ -12,8 +12,8 @@ from cli.arguments import collected
 
 if TYPE_CHECKING:
     from eval.run import System
-    from llm.costs import Preview
-    from llm.spend_cap import SpendCap, SpendMeter
+    from llm.spending.costs import Preview
+    from llm.spending.spend_cap import SpendCap, SpendMeter
     from prompts.text import Text
 
 _SAMPLE = 200  # texts whose cost is estimated
@@ -28,7 +28,7 @@ class SpendOptions:
 
     def cap(self) -> SpendCap | None:
         """The cap; None where none is given."""
-        from llm.spend_cap import SpendCap
+        from llm.spending.spend_cap import SpendCap
 
         given = self.max_cost is not None or self.max_tokens is not None
         return SpendCap(self.max_cost, self.max_tokens) if given else None
@@ -69,7 +69,7 @@ def meter_of(cap: SpendCap, system: System, texts: Sequence[Text]) -> SpendMeter
 
 def covered_texts(cap: SpendCap, preview: Preview | None, texts: int) -> int:
     """How many texts the rest of the cap pays for, by an estimate of all of them."""
-    from llm.spend_cap import Spent
+    from llm.spending.spend_cap import Spent
 
     return cap.covered(Spent.estimated(preview).times(1 / texts), texts) if preview and texts else texts
 

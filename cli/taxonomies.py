@@ -13,7 +13,7 @@ from cli.group import examples
 from cli.names import complete_taxonomy
 
 if TYPE_CHECKING:
-    from llm.taxonomy_suggestion import Suggestion
+    from llm.authoring.taxonomy_suggestion import Suggestion
     from prompts.text import Text
 
 
@@ -103,7 +103,7 @@ def check(
 
     Exits with 1 if there is an error or a warning. Notes alone exit with 0.
     """
-    from llm.taxonomy_check import LintFinding
+    from llm.authoring.taxonomy_check import LintFinding
     from marquee.authoring import check_taxonomy
     from prompts.errors import InvalidTaxonomy
 

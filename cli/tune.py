@@ -144,8 +144,8 @@ def calibrate(
     """
     from eval.calibration import correct_bias, tune_threshold
     from eval.datasets import texts_of
+    from llm.calibration.thresholds import ThresholdStore
     from llm.embedded.matcher import matcher
-    from llm.thresholds import ThresholdStore
     from llm.wrappers.combined import Shortlist
     from marquee.backends import backend_of
     from marquee.factory import RequestOptions, candidates_of, language_model

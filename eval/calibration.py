@@ -1,7 +1,7 @@
 """Calibration on validation texts: logistic (Platt) fits, thresholds of strategies, and the margin of a cascade.
 
-Logistic fits of another kind are elsewhere: ``llm.label_calibration`` and ``eval.baselines.thresholds`` shrink each
-label towards all labels, and ``training.matcher.calibration`` shares slopes among labels.
+Logistic fits of another kind are elsewhere: ``llm.calibration.label_calibration`` and ``eval.baselines.thresholds``
+shrink each label towards all labels, and ``training.matcher.calibration`` shares slopes among labels.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from eval.datasets import Example
 from eval.metrics import CALIBRATION, indicator
+from llm.calibration.label_calibration import fit_lines
+from llm.calibration.thresholds import LabelThreshold, ThresholdStore, batch_calibration, default, fit, micro_f1
 from llm.classifier import Classifier, Prediction, Problem
-from llm.label_calibration import fit_lines
 from llm.language_model import LanguageModel
-from llm.thresholds import LabelThreshold, ThresholdStore, batch_calibration, default, fit, micro_f1
 from llm.wrappers.combined import FittedMargin, fit_margin
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
@@ -89,8 +89,9 @@ def tune_threshold(
 ) -> Tuned:
     """Learn how a strategy's scores become labels from validation texts, and store it in ``path``.
 
-    A line per label (``llm.label_calibration``) replaces the threshold for all labels unless its cross-validated
-    micro-F1 is lower. ``origin`` names the texts in messages; ``around`` wraps the model as in use (``Shortlist``).
+    A line per label (``llm.calibration.label_calibration``) replaces the threshold for all labels unless its
+    cross-validated micro-F1 is lower. ``origin`` names the texts in messages; ``around``
+    wraps the model as in use (``Shortlist``).
 
     Raises:
         InvalidDataset: no text has a prediction.

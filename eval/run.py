@@ -30,8 +30,8 @@ from eval.results import RunResults
 from eval.rows import ROWS, RunLog, RunRow
 from eval.run_metrics import METRICS_FILE, RunMetrics, write_metrics
 from llm.classifier import Classifier, ServedModels, total_usage
-from llm.costs import Preview
-from llm.spend_cap import SpendMeter
+from llm.spending.costs import Preview
+from llm.spending.spend_cap import SpendMeter
 from llm.wrappers.combined import order_sensitivity
 from prompts.errors import Interrupted, InvalidSetting
 from prompts.files import locked

@@ -18,7 +18,7 @@ from eval.results import RunResults, run_folders
 from eval.rows import RunRow
 from eval.significance import RESAMPLES, Interval, Sums, bootstrap, bootstrap_average_precision, group_numbers, interval
 from llm.classifier import Usage
-from llm.costs import cost
+from llm.spending.costs import cost
 
 METRICS_FILE = "metrics.json"
 RunMetrics = Mapping[str, float | None]

@@ -126,7 +126,7 @@ class Prediction:
         score_type: ``probability`` of each label by itself; ``share`` of one probability that all labels (and "none",
             where allowed) sum up to; ``similarity`` a cosine. None without scores.
         shortlist: how many labels the language model chose from, where it did not see all of them.
-        evidence: passages that support the labels, in their order; None where none was requested (``llm.explaining``).
+        evidence: passages that support the labels, in their order; None where none was requested.
         unexplained: why there is no evidence, by label, where some was requested.
     """
 

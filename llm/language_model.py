@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 
 from llm.backends.backend import Backend, Conversation
-from llm.bias import BIAS_VERSION, LEAST_LABELS, NEUTRAL_TEXTS, BiasEstimates
+from llm.calibration.bias import BIAS_VERSION, LEAST_LABELS, NEUTRAL_TEXTS, BiasEstimates
+from llm.calibration.thresholds import LabelThreshold, ThresholdStore
 from llm.classifier import AnswerSource, Prediction, Problem, ScoreType, no_text, total_usage
 from llm.few_shot import ExampleSelector, examples_digest, examples_kind, no_examples
 from llm.strategies import STRATEGIES, best
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
-from llm.thresholds import LabelThreshold, ThresholdStore
 from prompts.files import digest_of
 from prompts.instructions import instructed
 from prompts.registry import prompt_for

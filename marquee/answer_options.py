@@ -17,7 +17,7 @@ from llm import strategies
 from llm.classifier import Classifier, Prediction, ScoreType
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
-from llm.explaining import Explainer
+from llm.evidence.explaining import Explainer
 from llm.few_shot import StaticExamples
 from marquee.client import Client, ServiceAnswer, taxonomy_fields
 from marquee.factory import RequestOptions

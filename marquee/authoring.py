@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal
 
-from llm import taxonomy_check, taxonomy_suggestion
+from llm.authoring import taxonomy_check, taxonomy_suggestion
+from llm.authoring.taxonomy_check import LintFinding
+from llm.authoring.taxonomy_suggestion import Suggestion
 from llm.embedded.matcher import matcher
-from llm.taxonomy_check import LintFinding
-from llm.taxonomy_suggestion import Suggestion
 from marquee.classification import TaxonomyLike, load_taxonomy
 from marquee.settings import Settings, read_settings
 from prompts.errors import InvalidSetting

@@ -19,8 +19,8 @@ from prompts.taxonomy import AllowNone, Label, Taxonomy
 from prompts.text import Text, checked_texts
 
 if TYPE_CHECKING:
-    from llm.costs import Preview
     from llm.few_shot import StaticExamples
+    from llm.spending.costs import Preview
     from prompts.template import FewShotExample, Prompt
 
     Examples = Iterable[FewShotExample | Mapping[str, Any] | Sequence[Any]]
@@ -224,8 +224,8 @@ def estimate_cost(
     """
     from llm import strategies
     from llm.backends.backend import FakeBackend
-    from llm.costs import preview
     from llm.language_model import LanguageModel
+    from llm.spending.costs import preview
 
     kind, _, rest = system.partition(":")
     if kind != "llm":

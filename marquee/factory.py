@@ -9,14 +9,14 @@ from typing import cast
 
 from llm import strategies
 from llm.backends.backend import Backend
-from llm.bias import BiasEstimates
+from llm.calibration.bias import BiasEstimates
+from llm.calibration.thresholds import ThresholdStore
 from llm.classifier import Classifier, Fingerprinting, Problem, ScoreType
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher, matcher
 from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples, no_examples
 from llm.hierarchical import Hierarchical
 from llm.language_model import LanguageModel
-from llm.thresholds import ThresholdStore
 from llm.wrappers.admission import AdmissionControl, MicroBatched, MicroBatchedPairs
 from llm.wrappers.cache import AnswerStore, Cached
 from llm.wrappers.combined import CANDIDATES, Cascade, Fallback, OrderEnsemble, Shortlist

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from llm.backends.llama_server import LlamaOptions, LlamaServer
+from llm.backends.lora_adapter import Adapter, check_base, load_adapter, vllm_arguments
 from llm.backends.vllm_server import VLLMOptions, VLLMServer
-from llm.lora_adapter import Adapter, check_base, load_adapter, vllm_arguments
 from marquee.settings import Settings, environment_name, read_settings, settings_variables
 from prompts import registry
 from prompts.errors import InvalidSetting

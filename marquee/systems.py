@@ -15,10 +15,10 @@ from prompts.network import without_login
 
 if TYPE_CHECKING:
     from llm.backends.backend import Backend
-    from llm.costs import Preview
     from llm.embedded.cosine import CosineClassifier
     from llm.embedded.matcher import Matcher
     from llm.few_shot import StaticExamples
+    from llm.spending.costs import Preview
     from marquee.factory import RequestOptions
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
@@ -98,7 +98,7 @@ def offline(
     Raises:
         InvalidSetting: another system, or a setting that another transport does not support.
     """
-    from llm.thresholds import ThresholdStore
+    from llm.calibration.thresholds import ThresholdStore
     from llm.wrappers.combined import OrderEnsemble
     from marquee import factory
     from marquee.few_shot import example_selector
@@ -217,8 +217,8 @@ def options_of(rest: str, context: SystemContext, spec: str = "") -> RequestOpti
 def _language_model(
     spec: str, settings: Settings, options: RequestOptions, context: SystemContext, around: Mapping[str, Any]
 ) -> System:
-    from llm.costs import preview
-    from llm.thresholds import ThresholdStore
+    from llm.calibration.thresholds import ThresholdStore
+    from llm.spending.costs import preview
     from llm.wrappers.fusion import FusionStore
     from marquee import factory
     from marquee.backends import backend_of
@@ -262,7 +262,7 @@ def _requested(settings: Settings) -> Mapping[str, Any]:
 
 
 def _identity(settings: Settings, options: RequestOptions, context: SystemContext) -> Mapping[str, Any]:
-    from llm.lora_adapter import load_adapter
+    from llm.backends.lora_adapter import load_adapter
     from marquee.factory import candidates_of
     from prompts.hierarchy import Hierarchy
     from prompts.registry import prompt_for

@@ -106,7 +106,7 @@ def classify() -> Response:
     if task:
         predictions = [task.apply(prediction) for prediction in predictions]
     if body.explain:
-        from llm.explaining import Explainer
+        from llm.evidence.explaining import Explainer
 
         predictions = Explainer(classifier).explain(texts, predictions, offered)
     services.metrics.count_predictions(predictions)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from llm.classifier import AnswerSource, Prediction, Problem
-from llm.explaining import Explainer
+from llm.evidence.explaining import Explainer
 from llm.pairs import classify_pairs
 from marquee.factory import RequestOptions
 from prompts.errors import InvalidExamples, InvalidTaxonomy

@@ -8,12 +8,12 @@ from functools import cached_property, partial
 from threading import Event
 
 from llm.backends.backend import Backend, FakeBackend
+from llm.calibration.thresholds import ThresholdStore
 from llm.classifier import Classifier, Problem
 from llm.few_shot import ExampleSelector, no_examples
 from llm.language_model import LanguageModel
 from llm.pairs import PredictPairs
 from llm.strategies import AUTO, STRATEGIES, named
-from llm.thresholds import ThresholdStore
 from lookup.lookup import Lookup
 from marquee.factory import ClassifierFor, Monitor, RequestOptions, answer_store, create, language_model
 from marquee.settings import Settings

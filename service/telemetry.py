@@ -19,8 +19,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, gene
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from llm.classifier import Prediction, Usage
-from llm.costs import cost
 from llm.request_context import CURRENT_REQUEST
+from llm.spending.costs import cost
 from marquee import __version__
 from prompts.errors import InvalidSetting
 from prompts.installation import missing

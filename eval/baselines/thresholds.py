@@ -19,7 +19,7 @@ from scipy.special import expit
 
 from eval.calibration import log_odds
 from eval.metrics import Labels
-from llm.label_calibration import best_cut
+from llm.calibration.label_calibration import best_cut
 
 Rule = Literal["global", "per-label", "top-k", "best"]
 Objective = Literal["micro", "macro", "both"]

@@ -17,9 +17,9 @@ from llm.backends.backend import Completion, Constraint, Conversation, TokenLogp
 from llm.backends.codes import CodeTokens, by_code, encoded
 from llm.backends.label_trie import LabelTrie, spelled
 from llm.backends.list_grammar import ListGrammar, ListWriter
+from llm.backends.lora_adapter import check_base, load_adapter, model_folder
 from llm.backends.prefix_sharing import PrefixCache, batches, cached_tokens, group_by_prefix
 from llm.classifier import Problem, Usage, total_usage
-from llm.lora_adapter import check_base, load_adapter, model_folder
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of
 from similarity.native import native

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from llm.backends.backend import Completion, DecisionReply, Token
+from llm.backends.reasoning import without_reasoning
 from llm.backends.refusals import excerpt, problem_of, read_refusal
 from llm.classifier import Problem, Usage
-from llm.reasoning import without_reasoning
 from prompts.text import without_lone_surrogates
 
 Choice = Mapping[str, Any]

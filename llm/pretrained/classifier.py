@@ -9,11 +9,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from llm.calibration.thresholds import LabelThreshold
 from llm.classifier import AnswerSource, Prediction, Problem, ScoreType, no_text
 from llm.embedded.cosine import described
 from llm.hierarchical import by_leaves
 from llm.pretrained.model_files import PretrainedFiles, find
-from llm.thresholds import LabelThreshold
 from prompts.files import digest_of
 from prompts.hierarchy import Hierarchy
 from prompts.installation import missing

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from llm.backends.local_backend import why_missing
-from llm.lora_adapter import model_folder
+from llm.backends.lora_adapter import model_folder
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, read_json
 from prompts.installation import missing

@@ -15,8 +15,8 @@ from dataclasses import replace
 from typing import Any
 
 from llm.backends.backend import Backend, Completion, Constraint
+from llm.backends.reasoning import without_reasoning
 from llm.classifier import Problem
-from llm.reasoning import without_reasoning
 from llm.strategies.json_repair import ParsedValue, json_values
 from llm.strategies.label_values import as_requested, from_value, is_one_label
 from llm.strategies.plain_words import known, listed, means_nothing, negates, refuses, said_with_more
@@ -125,7 +125,7 @@ def read_answer(written: str | None, taxonomy: Taxonomy, cut: bool = False) -> S
     In this order:
 
     1. The whole text is a label: it is the answer.
-    2. Reasoning is removed (``llm.reasoning``); reasoning that never ends is unreadable.
+    2. Reasoning is removed (``llm.backends.reasoning``); reasoning that never ends is unreadable.
     3. JSON (``json_repair``): the last value in the requested shape counts, else the last one in another shape that
        models use (``label_values``). JSON that cannot be repaired is unreadable, and so are two answers that differ
        where nothing makes the second one final.

@@ -36,7 +36,7 @@ class Strategy(Protocol):
         name: name in settings and requests.
         returns_labels: whether answers have labels; otherwise a threshold chooses them from the scores.
         answer_format: what the prompt requests.
-        corrects_bias: whether the model's bias towards labels is estimated and removed (``llm.bias``).
+        corrects_bias: whether the model's bias towards labels is estimated and removed (``llm.calibration.bias``).
     """
 
     name: str

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from llm.calibration.thresholds import NONE, LabelThreshold, LearnedStore, fit, micro_f1, none_probability
 from llm.classifier import AnswerSource, Classifier, Prediction, ScoreType
-from llm.thresholds import NONE, LabelThreshold, LearnedStore, fit, micro_f1, none_probability
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from eval.baselines.thresholds import Decoding
 from eval.calibration import fit_logistic, log_odds, platt_targets
 from eval.metrics import Labels
+from llm.calibration.thresholds import LabelThreshold, batch_calibration
 from llm.classifier import Prediction
-from llm.thresholds import LabelThreshold, batch_calibration
 from marquee.sklearn.targets import Target, classes_of, name_of
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
@@ -31,7 +31,7 @@ def same(scores: Scores) -> Scores:
 
 @dataclass(frozen=True)
 class Shifted:
-    """Removes the preferences that a model has for every text; see ``llm.thresholds.batch_calibration``.
+    """Removes the preferences that a model has for every text; see ``llm.calibration.thresholds.batch_calibration``.
 
     Attributes:
         decision: holds a shift per label, named by its column.

@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from llm.classifier import Evidence, EvidenceKind, Prediction
-from llm.costs import cost
+from llm.spending.costs import cost
 from prompts.taxonomy import AllowNone
 
 
@@ -50,7 +50,7 @@ class TokenUsage(BaseModel):
     prompt_tokens: int
     cached_tokens: int = Field(description="part of the prompt that the endpoint had in its prefix cache")
     completion_tokens: int
-    cost_usd: float | None = Field(description="where the model's price is known; see llm/prices.yaml")
+    cost_usd: float | None = Field(description="where the model's price is known; see llm/spending/prices.yaml")
 
     @classmethod
     def of(cls, prediction: Prediction) -> TokenUsage:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bulk.progress import Progress, ProgressLog, Summary, duration, forecast, forecast_lines, summary_lines
 from llm.classifier import Usage
-from llm.costs import Preview
+from llm.spending.costs import Preview
 from tests.bulk.words import ByWords, job_of, label, rows, write_lines
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from llm.costs import Preview
-from llm.spend_cap import SpendCap, SpendMeter
+from llm.spending.costs import Preview
+from llm.spending.spend_cap import SpendCap, SpendMeter
 from prompts.errors import Interrupted, InvalidSetting
 from tests.bulk.words import ByWords, label, rows, write_lines
 

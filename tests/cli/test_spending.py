@@ -129,7 +129,7 @@ def test_a_model_without_a_price_has_a_cap_of_tokens_only(
     monkeypatch.setenv("MARQUEE_MODEL", "my-model")
     write_lines(away / "i.jsonl", rows(3))
     refused = call("bulk", "i.jsonl", "--system", "llm:json_list", "--out", "o.csv", "--max-cost", "1")
-    assert "no price in llm/prices.yaml (my-model); give --max-tokens" in refused.output
+    assert "no price in llm/spending/prices.yaml (my-model); give --max-tokens" in refused.output
     assert asked(server) == 0
 
 

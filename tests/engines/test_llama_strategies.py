@@ -9,9 +9,9 @@ from llm.backends.capabilities import CapabilityProbe, CapabilityReport, probe
 from llm.backends.capability_checks import CHECKS
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
+from llm.calibration.thresholds import ThresholdStore
 from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES
-from llm.thresholds import ThresholdStore
 from prompts import registry
 from tests.engines.conftest import API_KEY
 from tests.engines.llama_server import LlamaServer, to_gguf

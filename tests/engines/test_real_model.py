@@ -18,7 +18,7 @@ from llm.backends.capabilities import CapabilityProbe
 from llm.backends.local_backend import LocalBackend
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
-from llm.bias import BiasEstimates
+from llm.calibration.bias import BiasEstimates
 from llm.classifier import Prediction
 from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES, best

@@ -8,15 +8,15 @@ from typing import Any
 import httpx2
 
 from llm.backends.local_backend import LocalBackend
+from llm.backends.lora_adapter import load_adapter
 from llm.language_model import LanguageModel
-from llm.lora_adapter import load_adapter
 from llm.strategies import STRATEGIES
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import CODES, LABEL_TOKENS
 from prompts.text import Text
 from tests.engines.vllm_server import ON_THIS_CPU, environment
-from tests.llm.test_lora_adapter import written
+from tests.llm.backends.test_lora_adapter import written
 from tests.support.bare_model import opinionated
 from tests.support.process import service
 from tests.support.tiny_qwen2 import build

@@ -14,9 +14,9 @@ from llm.backends.capabilities import CapabilityProbe, CapabilityReport, probe
 from llm.backends.capability_checks import CHECKS
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
+from llm.calibration.thresholds import ThresholdStore
 from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES, best
-from llm.thresholds import ThresholdStore
 from llm.wrappers.combined import order_sensitivity
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy

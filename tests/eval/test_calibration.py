@@ -13,11 +13,11 @@ from scipy.special import expit, logit
 from eval.calibration import fit_logistic, log_odds, platt_targets, tune_threshold
 from eval.datasets import Example
 from llm.backends.backend import Conversation, FakeBackend, TokenLogprobs
-from llm.bias import BiasEstimates
+from llm.calibration.bias import BiasEstimates
+from llm.calibration.thresholds import ThresholdStore
 from llm.classifier import AnswerSource, Prediction
 from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES
-from llm.thresholds import ThresholdStore
 from llm.wrappers.combined import Shortlist
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text

@@ -16,7 +16,7 @@ import pytest
 from llm.backends.capabilities import CapabilityProbe, CapabilityReport
 from llm.backends.capability_checks import CHECKS, CheckResult
 from llm.backends.transport import HTTPTransport
-from llm.thresholds import LabelThreshold, ThresholdStore
+from llm.calibration.thresholds import LabelThreshold, ThresholdStore
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, locked, make_folder, read_json, replacing, write_text_atomically
 from service.access_control import Keys

@@ -10,8 +10,8 @@ import pytest
 from flask.testing import FlaskClient
 
 from llm.backends.backend import Conversation, FakeBackend
+from llm.calibration.thresholds import ThresholdStore
 from llm.classifier import Classifier
-from llm.thresholds import ThresholdStore
 from llm.wrappers.cache import AnswerStore, Cached
 from marquee.factory import RequestOptions, create, language_model
 from marquee.settings import read_settings

@@ -16,10 +16,10 @@ from eval.manifest import EvaluationData
 from eval.rows import RunRow
 from eval.run import EvaluationRun, OpenedSystem, RunOptions, System
 from llm.backends.backend import FakeBackend
+from llm.calibration.thresholds import ThresholdStore
 from llm.classifier import AnswerSource, Problem
 from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES
-from llm.thresholds import ThresholdStore
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text

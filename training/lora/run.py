@@ -15,8 +15,8 @@ from eval.datasets import Example, sample
 from eval.manifest import libraries
 from eval.metrics import METRICS, indicator
 from llm.backends.local_backend import LocalBackend
+from llm.backends.lora_adapter import CONFIG, WEIGHTS, weights_digest
 from llm.language_model import LanguageModel
-from llm.lora_adapter import CONFIG, WEIGHTS, weights_digest
 from llm.strategies import STRATEGIES
 from training.lora.config import Hardware, LoraConfig, PromptSetup
 

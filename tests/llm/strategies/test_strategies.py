@@ -15,13 +15,13 @@ from llm.backends.backend import Completion, Constraint, Conversation, FakeBacke
 from llm.backends.capabilities import UNPROBED, CapabilityProbe
 from llm.backends.openai_compatible import OpenAICompatible
 from llm.backends.transport import HTTPTransport
+from llm.calibration.thresholds import ThresholdStore
 from llm.classifier import Prediction, Problem, Usage
 from llm.few_shot import StaticExamples
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from llm.strategies.label_likelihood import LabelLikelihood
 from llm.strategies.scored import DecisionsAPI, LabelTokens, YesNo, normalized
-from llm.thresholds import ThresholdStore
 from prompts import registry
 from prompts.errors import UnknownName
 from prompts.taxonomy import Label, Taxonomy

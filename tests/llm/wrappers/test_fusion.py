@@ -10,9 +10,9 @@ import pytest
 
 from llm.backends.backend import FakeBackend
 from llm.classifier import AnswerSource, LabelsOffered, Prediction, Problem, ScoreType, Usage
-from llm.costs import cost
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
+from llm.spending.costs import cost
 from llm.strategies.json_list import JSONList
 from llm.wrappers.combined import Fallback, Shortlist
 from llm.wrappers.fusion import FittedFusion, Fusion, FusionStore, FusionWeights, fit_fusion

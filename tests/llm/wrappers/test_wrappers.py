@@ -11,10 +11,10 @@ import pytest
 
 from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import AnswerSource, LabelsOffered, Prediction, Problem, Usage
-from llm.costs import cost, prices
 from llm.embedded.matcher import Matcher
 from llm.few_shot import NearestExamples, StaticExamples, no_examples
 from llm.language_model import LanguageModel
+from llm.spending.costs import cost, prices
 from llm.strategies.json_list import JSONList
 from llm.strategies.scored import LabelTokens
 from llm.wrappers.combined import (

@@ -16,8 +16,8 @@ from eval.datasets import Example
 from eval.metrics import indicator
 from llm.backends import causal_lm
 from llm.backends.local_backend import LocalBackend
+from llm.backends.lora_adapter import check_base, load_adapter
 from llm.language_model import LanguageModel
-from llm.lora_adapter import check_base, load_adapter
 from llm.strategies import STRATEGIES
 from main import main
 from prompts import registry

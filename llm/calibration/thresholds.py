@@ -1,7 +1,7 @@
 """Thresholds from scores to labels, with a line per label in the log-odds, and the file that stores learned ones.
 
 ``fit`` learns a threshold from labelled texts, ``batch_calibration`` offsets from the scores of unlabelled ones, and
-``llm.label_calibration`` slopes and offsets from labelled ones.
+``llm.calibration.label_calibration`` slopes and offsets from labelled ones.
 """
 
 from __future__ import annotations

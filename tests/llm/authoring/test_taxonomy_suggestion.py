@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 
 from eval.datasets import texts_of
+from llm.authoring.taxonomy_suggestion import Suggestion, suggest
 from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Problem
 from llm.embedded.cosine import TextEncoder
 from llm.embedded.matcher import Matcher
-from llm.taxonomy_suggestion import Suggestion, suggest
 from prompts.errors import InvalidDataset
 from prompts.taxonomy_file import as_yaml, load_taxonomy
 
-HELPDESK = Path(__file__).parents[2] / "docs" / "examples" / "helpdesk.csv"
+HELPDESK = Path(__file__).parents[3] / "docs" / "examples" / "helpdesk.csv"
 TEXTS = [text.body for text in texts_of(HELPDESK, "text")]
 
 

@@ -5,8 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from llm.label_calibration import fit_lines
-from llm.thresholds import NONE, LabelThreshold
+from llm.calibration.label_calibration import fit_lines
+from llm.calibration.thresholds import NONE, LabelThreshold
 from prompts.taxonomy import Label, Taxonomy
 
 SEVERAL = Taxonomy("abcd", tuple(map(Label, "abcd")), max_labels=4, allow_none=True)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llm.thresholds import LabelThreshold, ThresholdStore, batch_calibration, default, fit
+from llm.calibration.thresholds import LabelThreshold, ThresholdStore, batch_calibration, default, fit
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
 

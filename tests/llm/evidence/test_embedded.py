@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from llm.classifier import Evidence
-from llm.embedded.evidence import LEAST, WORDS, best_sentences, evidence, word_parts
 from llm.embedded.matcher import Matcher
+from llm.evidence.embedded import LEAST, WORDS, best_sentences, evidence, word_parts
 from prompts import registry
 from prompts.hierarchy import Hierarchy, cut
 from prompts.taxonomy import Taxonomy

@@ -16,7 +16,7 @@ import numpy as np
 from llm.classifier import Evidence
 from llm.embedded.matcher import Matcher
 from llm.embedded.weights import counted
-from llm.passages import Passage, in_joined, sentences, with_marks
+from llm.evidence.passages import Passage, in_joined, sentences, with_marks
 from prompts.hierarchy import Hierarchy
 from prompts.label_tree import SEPARATOR
 from prompts.taxonomy import Taxonomy

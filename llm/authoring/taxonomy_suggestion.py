@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llm.backends.backend import Backend, Completion, Constraint, Conversation
-from llm.reasoning import without_reasoning
+from llm.backends.reasoning import without_reasoning
 from llm.strategies.json_repair import json_values
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Label, Taxonomy, spelling_key

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from llm.backends.local_backend import LocalBackend
+from llm.backends.lora_adapter import check_base, load_adapter, vllm_arguments, weights_digest
 from llm.backends.vllm_server import VLLMServer
-from llm.lora_adapter import check_base, load_adapter, vllm_arguments, weights_digest
 from main import main
 from marquee.serving import as_trained, with_vllm
 from marquee.settings import read_settings

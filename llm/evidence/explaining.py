@@ -12,10 +12,10 @@ from itertools import islice
 from typing import Any
 
 from llm.classifier import Classifier, Evidence, Prediction, Usage, total_usage
-from llm.embedded.evidence import evidence
 from llm.embedded.matcher import Matcher
+from llm.evidence.embedded import evidence
+from llm.evidence.quotes import Quote, Quoter, QuoteRequest
 from llm.language_model import LanguageModel
-from llm.quotes import Quote, Quoter, QuoteRequest
 from llm.request_context import CURRENT_REQUEST, waiting_problem
 from llm.wrappers.admission import AdmissionControl, MicroBatched
 from llm.wrappers.cache import Cached

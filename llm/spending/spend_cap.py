@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from llm.classifier import Usage, total_usage
-from llm.costs import Preview, cost
+from llm.spending.costs import Preview, cost
 from prompts.errors import InvalidSetting
 
 _MARGIN = 1.1  # texts of the next batch may be longer than those before
@@ -44,7 +44,9 @@ class SpendCap:
             InvalidSetting: the cap is a cost, and the model has no price.
         """
         if self.usd is not None and cost(model, Usage()) is None:
-            raise InvalidSetting(f"--max-cost: {system} has no price in llm/prices.yaml ({model}); give --max-tokens")
+            raise InvalidSetting(
+                f"--max-cost: {system} has no price in llm/spending/prices.yaml ({model}); give --max-tokens"
+            )
         return SpendMeter(self, model, estimate)
 
     def left(self, spent: Spent) -> bool:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from llm.backends.backend import Conversation, FakeBackend, TokenLogprobs
-from llm.bias import NEUTRAL_TEXTS, STRENGTH, BiasEstimates
+from llm.calibration.bias import NEUTRAL_TEXTS, STRENGTH, BiasEstimates
+from llm.calibration.thresholds import LabelThreshold, ThresholdStore
 from llm.classifier import Problem
 from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES
-from llm.thresholds import LabelThreshold, ThresholdStore
 from llm.wrappers.combined import Shortlist
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text

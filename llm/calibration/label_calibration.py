@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llm.thresholds import NONE, LabelThreshold, none_probability
+from llm.calibration.thresholds import NONE, LabelThreshold, none_probability
 from prompts.taxonomy import Taxonomy
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from llm.backends.local_backend import LocalBackend
 from llm.classifier import AnswerSource, Classifier, Prediction, Problem, Usage
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
-from llm.explaining import MOST_LABELS, Explainer
+from llm.evidence.explaining import MOST_LABELS, Explainer
 from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.strategies.json_list import JSONList

@@ -11,9 +11,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from llm.backends.concurrency import SharedCalls
+from llm.calibration.thresholds import NONE, none_probability
 from llm.classifier import Problem
 from llm.strategies.strategy import StrategyAnswer
-from llm.thresholds import NONE, none_probability
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from similarity.lru import LRUCache

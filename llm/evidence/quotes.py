@@ -1,7 +1,7 @@
 """Evidence of a language model: a quote from the text for each label, in a request of its own after the labels.
 
-Labels and their requests do not change. A quote counts only where it is found in the text (``llm.passages.located``);
-one that the model made up is no evidence. Quotes are cached like answers.
+Labels and their requests do not change. A quote counts only where it is found in the text
+(``llm.evidence.passages.located``); one that the model made up is no evidence. Quotes are cached like answers.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import Any
 
 from llm.backends.backend import Backend, Completion, Constraint, Conversation
 from llm.backends.local_backend import LocalBackend
+from llm.backends.reasoning import without_reasoning
 from llm.classifier import Evidence, Usage
-from llm.passages import located, sentences
-from llm.reasoning import without_reasoning
+from llm.evidence.passages import located, sentences
 from llm.request_context import CURRENT_REQUEST, waiting_problem
 from llm.strategies.json_repair import json_values
 from llm.wrappers.cache import AnswerStore, Cached

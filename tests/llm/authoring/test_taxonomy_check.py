@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from llm.authoring.taxonomy_check import OVERLAP, LintFinding, check, unchosen
 from llm.classifier import AnswerSource, Prediction
 from llm.embedded.cosine import TextEncoder
 from llm.embedded.matcher import Matcher
-from llm.taxonomy_check import OVERLAP, LintFinding, check, unchosen
 from prompts import registry
 from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Label, Taxonomy

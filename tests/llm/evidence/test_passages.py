@@ -2,7 +2,7 @@
 
 import pytest
 
-from llm.passages import located, sentences
+from llm.evidence.passages import located, sentences
 from prompts.text import Text
 from tests.support.ugly import ugly_texts
 

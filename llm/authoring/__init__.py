@@ -1,0 +1,1 @@
+"""Help for authors of taxonomies: a lint, and labels proposed from unlabelled texts."""

@@ -1,0 +1,1 @@
+"""Tokens and prices: what an answer cost, what a run will cost, and where it stops."""
