@@ -21,7 +21,7 @@ from prompts.template import AnswerFormat, FewShotExample, Prompt
 from prompts.text import Text, checked_texts
 
 # Part of every fingerprint. Raise it when the same inputs give other messages, or the same reply other labels.
-_VERSION = 8
+_VERSION = 9
 
 
 @dataclass(frozen=True)

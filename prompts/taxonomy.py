@@ -23,7 +23,7 @@ _IDLE_SYMBOLS = frozenset("`|^~\u00b4\u00a8\ufe0e\ufe0f")  # the last two choose
 # A number keeps its sign and its inner marks: "-1" is not "1", "1.5" is not "15".
 _NUMBER_MARK = re.compile(r"(?<=\d)[.,:/\-](?=\d)|(?<![^\s])-(?=\d)")
 
-DEFAULT_ATTRIBUTE = "label"
+DEFAULT_ATTRIBUTE = "category"  # a small model was more accurate with this word than with "label"
 
 
 @dataclass(frozen=True)

@@ -84,7 +84,7 @@ def parts(user: str) -> tuple[str, str]:
 def test_descriptions_follow_the_names_and_labels_without_one_are_not_listed_again() -> None:
     taxonomy = Taxonomy.of({"refund": "money back", "other": ""}, allow_none=False)
     system = registry.prompt("text.v2").render(Text("x"), taxonomy, LABEL_NAME)[0]["content"]
-    assert "The labels are: refund, other.\n\nWhat they mean:\n- refund: money back\n\nThe text is" in system
+    assert "The categories are: refund, other.\n\nWhat they mean:\n- refund: money back\n\nThe text is" in system
 
 
 @pytest.mark.parametrize("name", registry.prompts())

@@ -286,9 +286,10 @@ def test_other_messages_for_the_same_inputs_need_another_version() -> None:
     shots = StaticExamples((FewShotExample(Text("shown"), ("War",)),), "tmdb")
     models = [
         LanguageModel(FakeBackend(weights=lambda conversation: {}), STRATEGIES[strategy], prompt, examples=shots)
-        for strategy in ("json_list", "label_tokens", "yes_no")
+        for strategy in ("json_list", "label_tokens", "yes_no", "label_likelihood")
         for prompt in (registry.prompt("plot.v2"), registry.prompt("text.v2"), decision_prompt("Which team?"))
     ]
     text = Text("A <b>plot</b>.", "Title")
-    sent = json.dumps([[*map(list, model.conversations(text, TMDB))] for model in models])
-    assert (_VERSION, digest_of(sent, 16)) == (8, "7e58efe79d195f04")
+    own = Taxonomy.of(["refund", "crash"])  # with the default words
+    sent = json.dumps([[*map(list, model.conversations(text, labels))] for model in models for labels in (TMDB, own)])
+    assert (_VERSION, digest_of(sent, 16)) == (9, "48873a9be3c69ce4")
