@@ -36,6 +36,7 @@ SETTINGS: Mapping[str, tuple[Any, str]] = {
     "alpha": (_POSITIVE, "Scale: updates count alpha / rank."),
     "four_bit": (None, "Base model in 4 bits (GPU, bitsandbytes)."),
     "judged": (click.IntRange(0), "Validation texts to label before and after the training."),
+    "watched": (_POSITIVE, "Validation texts for the loss after each epoch."),
 }
 _TFIDF: Mapping[str, Any] = {"ngrams": 2, "min_count": 2}
 _MLP: Mapping[str, Any] = {"trials": 12, "epochs": 40, "patience": 4, "encoder": "minilm"}
@@ -45,7 +46,8 @@ _FINE_TUNING: Mapping[str, Any] = {
 }  # fmt: skip
 LORA: Mapping[str, Any] = {
     "base": "Qwen/Qwen2-7B-Instruct", "rank": 16, "alpha": 32, "lr": 2e-4, "epochs": 3, "patience": 1,
-    "batch_size": 16, "micro_batch": 4, "max_tokens": 2_048, "precision": "auto", "four_bit": False, "judged": 200,
+    "batch_size": 16, "micro_batch": 8, "max_tokens": 2_048, "precision": "auto", "four_bit": False, "judged": 200,
+    "watched": 500,
 }  # fmt: skip
 
 

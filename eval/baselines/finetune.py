@@ -107,7 +107,7 @@ class Steps(TrainerCallback):
         self._steps: Iterator[int] = iter(())
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-        self._steps = self._track(range(state.max_steps), "steps")
+        self._steps = self._track(range(state.global_step, state.max_steps), "steps")
         next(self._steps, None)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:

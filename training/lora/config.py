@@ -15,7 +15,7 @@ from prompts.template import Prompt
 
 Form = Literal["json_list", "label_likelihood", "label_tokens", "yes_no"]
 Precision = Literal["auto", "bf16", "fp32"]
-_POSITIVE = ("rank", "alpha", "epochs", "patience", "batch_size", "micro_batch", "max_tokens")
+_POSITIVE = ("rank", "alpha", "epochs", "patience", "batch_size", "micro_batch", "max_tokens", "watched")
 
 
 @dataclass(frozen=True)
@@ -34,13 +34,14 @@ class LoraConfig:
         epochs: maximum number of epochs.
         patience: epochs without a lower validation loss after which training stops.
         batch_size: texts per step.
-        micro_batch: texts of a forward pass; it changes the memory for activations, but not the result.
+        micro_batch: texts of a forward pass; more of them share the prompt's tokens, and need more memory.
         max_tokens: texts with more tokens in messages and answer are skipped.
         precision: number format of the base model: ``bf16``, ``fp32`` or ``auto``; see
             ``similarity.encoders.precision``.
         four_bit: load the base model in 4 bits (NF4); needs a GPU and bitsandbytes.
         checkpointing: recompute activations in the backward pass instead of storing them (gradient checkpointing).
         judged: number of validation texts for the metrics before and after training; 0 computes none.
+        watched: maximum number of validation texts for the loss after each epoch.
     """
 
     base: str = "Qwen/Qwen2-7B-Instruct"
@@ -51,12 +52,13 @@ class LoraConfig:
     epochs: int = 3
     patience: int = 1
     batch_size: int = 16
-    micro_batch: int = 4
+    micro_batch: int = 8
     max_tokens: int = 2_048
     precision: Precision = "auto"
     four_bit: bool = False
     checkpointing: bool = True
     judged: int = 200
+    watched: int = 500
 
     def __post_init__(self) -> None:
         for name in _POSITIVE:

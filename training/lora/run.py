@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
+import json
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,8 @@ from llm.backends.local_backend import LocalBackend
 from llm.backends.lora_adapter import CONFIG, WEIGHTS, weights_digest
 from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES
+from prompts.errors import InvalidSetting
+from prompts.files import digest_of, make_folder, read_json, write_text_atomically
 from training.lora.config import Hardware, LoraConfig, PromptSetup
 
 if TYPE_CHECKING:
@@ -44,7 +47,8 @@ def train_adapter(
 ) -> dict[str, Any]:
     """Train an adapter, stop by the loss on validation texts (never the test split), and save it with a manifest.
 
-    The folder ``out`` is created, and an earlier training in it is overwritten.
+    The folder ``out`` is created, and an earlier training in it is overwritten; one of the same plan and texts that was
+    interrupted is resumed.
 
     Returns:
         The manifest. Its ``validation`` has all metrics ``before`` and ``after`` the training, over at most
@@ -60,31 +64,56 @@ def train_adapter(
 
     check_splits(training, validation)
     config, hardware = plan.config, Hardware.of(plan.config)
+    watched = sample([one for one in validation if one.complete or plan.incomplete], config.watched)
     base = causal.load(config.base, hardware.device, hardware.dtype, quantised=hardware.quantised)
     datasets = [
         tokenised(base, plan.setup, examples, min(config.max_tokens, base.context), plan.incomplete)
-        for examples in (training, validation)
+        for examples in (training, watched)
     ]
     evaluated = sample([one for one in validation if one.complete], config.judged)
-    out.mkdir(parents=True, exist_ok=True)
-    clear(out)
-    for name in (CONFIG, WEIGHTS):  # of an earlier training
-        (out / name).unlink(missing_ok=True)
+    head = _manifest(plan, hardware, (training, watched), datasets)
+    state = _state_of(out, head)
     start = time.perf_counter()
-    before = metrics(base, plan.setup, evaluated)
+    before = _kept(state / "before.json", lambda: metrics(base, plan.setup, evaluated))
     tuned = with_adapter(base, config, hardware, plan.seed)
-    with tempfile.TemporaryDirectory(dir=out, prefix="unfinished-") as scratch:
-        first, second = (dataset.examples for dataset in datasets)
-        result = fit(tuned, first, second, config, hardware, Path(scratch), plan.seed, track)
+    first, second = (dataset.examples for dataset in datasets)
+    result = fit(tuned, first, second, config, hardware, state, plan.seed, track)
     seconds = round(time.perf_counter() - start, 1)
     save(tuned, config.base, out)
-    manifest = _manifest(plan, hardware, (training, validation), datasets) | {
+    manifest = head | {
         "notes": result,
         "validation": {"texts": len(evaluated), "before": before, "after": metrics(base, plan.setup, evaluated)},
         "seconds": seconds,
     }
     write_manifest(out, manifest)
+    shutil.rmtree(state)
     return manifest
+
+
+def _state_of(out: Path, head: Mapping[str, Any]) -> Path:
+    """The folder of the training's state in ``out``; emptied where it belongs to another training."""
+    state, digest = out / "state", digest_of(json.dumps({**head, "command": ""}, sort_keys=True), 16)
+    make_folder(out)
+    clear(out)
+    for name in (CONFIG, WEIGHTS):  # of an earlier training
+        (out / name).unlink(missing_ok=True)
+    if state.exists() and _digest_in(state) != digest:
+        shutil.rmtree(state)
+    make_folder(state)
+    write_text_atomically(state / "plan", digest)
+    return state
+
+
+def _digest_in(state: Path) -> str:
+    return (state / "plan").read_text() if (state / "plan").exists() else ""
+
+
+def _kept(path: Path, make: Callable[[], dict[str, float]]) -> dict[str, float]:
+    """What an interrupted training computed already, or what ``make`` gives."""
+    if not path.exists():
+        write_text_atomically(path, json.dumps(make()))
+    found: dict[str, float] = read_json(path, InvalidSetting)
+    return found
 
 
 def metrics(causal: CausalLM, setup: PromptSetup, examples: Sequence[Example]) -> dict[str, float]:

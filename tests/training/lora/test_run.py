@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -28,7 +30,7 @@ from tests.support.trained_qwen2 import GENRES, PROMPT, films
 from training.lora.config import Hardware, LoraConfig, PromptSetup
 from training.lora.lessons import tokenised
 from training.lora.run import LoraPlan, metrics, train_adapter
-from training.lora.train import AnswerTrainer, collated, with_adapter
+from training.lora.train import AnswerTrainer, as_rows, collated, packed, shares_prefixes, with_adapter
 
 FAST = LoraConfig(rank=4, alpha=8, lr=1e-2, epochs=3, batch_size=6, micro_batch=3, precision="fp32", judged=4)
 
@@ -129,6 +131,93 @@ def test_texts_together_or_in_parts_with_or_without_checkpoints_have_one_gradien
         gradients.append([one.grad for one in tuned.parameters() if one.grad is not None])
         assert all(not one.requires_grad or one.grad is not None for one in tuned.parameters())
     assert all(torch.allclose(one, other, atol=1e-5) for one, other in zip(*gradients, strict=True))
+
+
+@pytest.mark.parametrize("form", ["json_list", "label_likelihood", "label_tokens", "yes_no"])
+def test_texts_behind_their_common_tokens_have_the_loss_and_gradient_of_texts_by_themselves(
+    base: Path, form: Any
+) -> None:
+    found = []
+    for collate in (packed, partial(collated, fill=0)):
+        held = causal_lm.load(str(base), "cpu", "float32")
+        tuned = with_adapter(held, replace(FAST, dropout=0.0), Hardware("cpu", "float32"))
+        assert shares_prefixes(tuned)
+        rows = as_rows(tokenised(held, PromptSetup(GENRES, form), examples("a")[:4], 4_096).examples)
+        batch = collate(rows)
+        tokens = batch["input_ids"].numel()
+        loss = AnswerTrainer.compute_loss(AnswerTrainer.__new__(AnswerTrainer), tuned, batch)
+        loss.backward()
+        found.append((tokens, loss, [one.grad for one in tuned.parameters() if one.grad is not None]))
+    (few, loss, gradients), (many, expected, gradients_by_themselves) = found
+    assert few < many * 0.5
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    for one, other in zip(gradients, gradients_by_themselves, strict=True):
+        assert torch.allclose(one, other, atol=1e-5)
+
+
+def test_texts_whose_answers_begin_alike_share_these_tokens_too() -> None:
+    rows: list[dict[str, Any]] = [
+        {"input_ids": [1, 2, 3, 4], "target_ids": ((4,), (5,))},
+        {"input_ids": [1, 2, 3, 4], "target_ids": ((4, 7), (6,))},
+        {"input_ids": [1, 2, 3, 9, 8], "target_ids": ((8,),)},
+    ]
+    batch = packed(rows)
+    assert batch["input_ids"].tolist() == [[1, 2, 3, 4, 4, 9, 8]]
+    assert batch["position_ids"].tolist() == [[0, 1, 2, 3, 3, 3, 4]]
+    assert batch["logits_to_keep"].tolist() == [1, 2, 1, 2, 5]
+    assert batch["targets"].tolist() == [[[4, 0], [5, 0], [4, 7], [6, 0], [8, 0]]]
+    seen = [[*row.nonzero().flatten().tolist()] for row in batch["attention_mask"][0, 0]]
+    assert seen == [[0], [0, 1], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 4], [0, 1, 2, 5], [0, 1, 2, 5, 6]]
+
+
+def test_a_killed_training_resumes_and_ends_as_one_that_was_not(
+    made: tuple[Path, dict[str, Any]], base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training is killed at its second step; the third starts from what was saved after the first."""
+    monkeypatch.setattr("training.lora.train._SAVE_EVERY", 0.0)
+    judged = Mock(return_value={"micro-F1": 0.5})
+    monkeypatch.setattr("training.lora.run.metrics", judged)
+    config = replace(FAST, base=str(base), batch_size=3)
+    plan = LoraPlan(PromptSetup(GENRES, "json_list", PROMPT), config, seed=3)
+    whole = train_adapter(plan, examples("a"), examples("b"), tmp_path / "whole")
+
+    def killing(items: Any, label: str) -> Any:
+        for step in items:
+            if step == 3:
+                raise KeyboardInterrupt
+            yield step
+
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(plan, examples("a"), examples("b"), tmp_path / "killed", killing)
+    assert not (tmp_path / "killed" / "manifest.json").exists()
+    begun: list[int] = []
+    judged.reset_mock()
+
+    def counting(items: Any, label: str) -> Any:
+        for step in items:
+            begun.append(step)
+            yield step
+
+    resumed = train_adapter(plan, examples("a"), examples("b"), tmp_path / "killed", counting)
+    assert 0 < len(begun) < whole["notes"]["steps"]
+    assert judged.call_count == 1, "the metrics before the training are not computed again"
+    assert resumed["notes"] == whole["notes"]
+    names = ["adapter_config.json", "adapter_model.safetensors"]
+    for name in names:
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert sorted(one.name for one in (tmp_path / "killed").iterdir()) == [*names, "manifest.json"]
+
+
+def test_the_state_of_another_training_is_not_resumed(base: Path, tmp_path: Path) -> None:
+    def killing(items: Any, label: str) -> Any:
+        raise KeyboardInterrupt
+
+    plan = LoraPlan(PromptSetup(GENRES, "json_list", PROMPT), replace(FAST, base=str(base), judged=0), seed=3)
+    with pytest.raises(KeyboardInterrupt):
+        train_adapter(plan, examples("a"), examples("b"), tmp_path, killing)
+    (tmp_path / "state" / "checkpoint-1").mkdir()
+    other = train_adapter(replace(plan, seed=4), examples("a"), examples("b"), tmp_path)
+    assert other["notes"]["steps"] == 3
 
 
 def test_what_cannot_be_trained_is_told_first(base: Path, tmp_path: Path) -> None:
