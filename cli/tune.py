@@ -59,15 +59,16 @@ def refit(
 @json_option
 def cascade(data: Path, options: DataOptions, loss: float, as_json: bool) -> None:
     """Find the margin of the cascade: the embedded classifier labels as many texts as the accepted loss allows."""
-    from eval.calibration import fit_cascade
+    from eval.calibration import fit_cascade, labels_at_once
     from marquee.factory import classifier_of
     from marquee.settings import read_settings
 
     settings = model_settings(cascade_margin=0.0, fallback=False)
     loaded = options.load(data)
+    taxonomy = labels_at_once(loaded.taxonomy, settings.hierarchy_beam)
     embedded = classifier_of(read_settings(classifier="embedded"))
-    large = classifier_of(settings, taxonomy=loaded.taxonomy)
-    fitted = fit_cascade(embedded, large, loaded.taxonomy, loaded.examples, loss)
+    large = classifier_of(settings, taxonomy=taxonomy)
+    fitted = fit_cascade(embedded, large, taxonomy, loaded.examples, loss)
     if as_json:
         return print_json({**asdict(fitted), "model": large.name})
     click.echo(f"MARQUEE_CASCADE_MARGIN={fitted.margin:.4f}")
@@ -87,20 +88,26 @@ def cascade(data: Path, options: DataOptions, loss: float, as_json: bool) -> Non
 @json_option
 def fusion(data: Path, options: DataOptions, strategy: str | None, prompt: str | None, as_json: bool) -> None:
     """Learn the weights of MARQUEE_FUSION from labelled texts: how much each of the two models counts."""
+    from eval.calibration import labels_at_once
+    from llm.few_shot import examples_kind
     from llm.wrappers.fusion import FusionStore, fit_fusion
-    from marquee.factory import RequestOptions, classifier_of, fusion_path
-    from marquee.settings import read_settings
+    from marquee.factory import RequestOptions, create, fusion_path
+    from marquee.few_shot import example_selector
     from prompts.files import check_output
+    from similarity.encoders.minilm import MiniLM
 
     settings = model_settings(cascade_margin=0.0, fallback=False, fusion=False)
-    embedded = classifier_of(read_settings(classifier="embedded"))
     store = FusionStore(path := check_output(fusion_path(settings)))
     loaded = options.load(data)
-    llm = classifier_of(settings, RequestOptions.of(prompt, strategy), loaded.taxonomy)
+    taxonomy = labels_at_once(loaded.taxonomy, settings.hierarchy_beam)
+    shown = example_selector(settings, MiniLM(), taxonomy)
+    models = create(settings, examples=shown)
+    llm, embedded = models.classifier_for(RequestOptions.of(prompt, strategy)), models.embedded
     texts, labels = [one.text for one in loaded.examples], [one.labels for one in loaded.examples]
-    answers = llm.classify(texts, loaded.taxonomy)
-    fitted = fit_fusion(answers, embedded.classify(texts, loaded.taxonomy), labels, loaded.taxonomy)
-    keys = {store.key(answer.source, embedded.name) for answer in answers if not answer.problem}
+    answers = llm.classify(texts, taxonomy)
+    fitted = fit_fusion(answers, embedded.classify(texts, taxonomy), labels, taxonomy)
+    kind = examples_kind(shown, taxonomy)
+    keys = {store.key(answer.source, embedded.name, kind) for answer in answers if not answer.problem}
     store.put(dict.fromkeys(keys, fitted.weights))
     if as_json:
         return print_json({**asdict(fitted), "path": path})
@@ -142,7 +149,7 @@ def calibrate(
     From labelled texts: a line per label in the log-odds, or one threshold where lines do not raise the quality. From
     unlabelled texts: a correction of the bias.
     """
-    from eval.calibration import correct_bias, tune_threshold
+    from eval.calibration import correct_bias, labels_at_once, tune_threshold
     from eval.datasets import texts_of
     from llm.calibration.thresholds import ThresholdStore
     from llm.embedded.matcher import matcher
@@ -160,15 +167,22 @@ def calibrate(
     model = language_model(backend_of(settings), settings, request, ThresholdStore(), examples)
     path = check_output(settings.thresholds_path)
     if unlabelled:
+        taxonomy = labels_at_once(options.taxonomy, settings.hierarchy_beam)
+        if offered := candidates_of(settings, taxonomy):
+            raise click.UsageError(
+                f"--unlabelled compares how often the model gives each label, and a prompt has the {offered} best of "
+                f"the {len(taxonomy.names)} labels; give labelled texts, or set MARQUEE_MAX_CANDIDATE_LABELS=0"
+            )
         texts = texts_of(
             data, options.text_field, options.limit or 500, options.data_format, options.title_field, options.dialect
         )
-        learned, quality = correct_bias(model, options.taxonomy, path, texts, data.name), {}
+        learned, quality = correct_bias(model, taxonomy, path, texts, data.name), {}
     else:
         loaded = options.load(data)
-        offered = candidates_of(settings, loaded.taxonomy)
+        taxonomy = labels_at_once(loaded.taxonomy, settings.hierarchy_beam)
+        offered = candidates_of(settings, taxonomy)
         around = partial(Shortlist, matcher(), candidates=offered) if offered else None
-        tuned = tune_threshold(model, loaded.taxonomy, path, loaded.examples, data.name, around)
+        tuned = tune_threshold(model, taxonomy, path, loaded.examples, data.name, around)
         learned, quality = tuned.threshold, {"texts": tuned.texts, "before": tuned.before, "after": tuned.after}
     if as_json:
         return print_json({**asdict(learned), **quality, "path": path})

@@ -21,7 +21,8 @@ from llm.calibration.thresholds import LabelThreshold, ThresholdStore, batch_cal
 from llm.classifier import Classifier, Prediction, Problem
 from llm.language_model import LanguageModel
 from llm.wrappers.combined import FittedMargin, fit_margin
-from prompts.errors import InvalidDataset
+from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
@@ -60,6 +61,22 @@ def fit_logistic(features: NDArray[np.floating], targets: NDArray[Any], c: float
         classes = np.repeat([1, 0], len(targets))
         regression.fit(np.tile(features, (2, 1)), classes, np.concatenate([targets, 1 - targets]))
     return regression.coef_[0], float(regression.intercept_[0])
+
+
+def labels_at_once(taxonomy: Taxonomy, beam: int) -> Taxonomy:
+    """The labels that a model scores in one step: those for which thresholds, weights and margins are learned.
+
+    Raises:
+        InvalidSetting: a hierarchy is descended level by level, or answered above its leaves.
+    """
+    if not isinstance(taxonomy, Hierarchy):
+        return taxonomy
+    if beam or taxonomy.level:
+        raise InvalidSetting(
+            f"taxonomy {taxonomy.name!r} is a hierarchy, and what is learned is for the scores of all its leaves at "
+            f"once; unset {f'MARQUEE_HIERARCHY_BEAM (now {beam})' if beam else f'level (now {taxonomy.level})'}"
+        )
+    return taxonomy.flat
 
 
 @dataclass(frozen=True)
@@ -107,10 +124,10 @@ def tune_threshold(
         [one.scores for one, _ in pairs], [two.labels for _, two in pairs], taxonomy, raw.mutually_exclusive(taxonomy),
         {} if isinstance(offsets, Problem) else offsets,
     )  # fmt: skip
-    before, after = (
-        scored.cross_validated(learn) for learn in (_CalibrationTexts.one_threshold, _CalibrationTexts.lines)
-    )
-    better = len(pairs) >= _LEAST_TEXTS and after["micro-F1"] >= before["micro-F1"]
+    before = scored.cross_validated(_CalibrationTexts.one_threshold)
+    enough = len(pairs) >= _LEAST_TEXTS
+    after = scored.cross_validated(_CalibrationTexts.lines) if enough else before
+    better = enough and after["micro-F1"] >= before["micro-F1"]
     # With one threshold, the service estimates the offsets against the bias itself.
     threshold = scored.lines() if better else replace(scored.one_threshold(), logit_offsets={})
     _store(raw, texts, taxonomy, path, threshold)

@@ -16,7 +16,7 @@ from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
 from prompts.files import digest_of
 from prompts.instructions import instructed
 from prompts.registry import prompt_for
-from prompts.taxonomy import Candidates, Taxonomy
+from prompts.taxonomy import Candidates, Taxonomy, Variant
 from prompts.template import AnswerFormat, FewShotExample, Prompt
 from prompts.text import Text, checked_texts
 
@@ -82,10 +82,10 @@ class LanguageModel:
     def threshold_key(self, text: Text, taxonomy: Taxonomy) -> str:
         """Key of a learned threshold: model, strategy, prompt, kind of examples, and taxonomy.
 
-        A shortlist offers a part of the taxonomy.
+        A shortlist offers a part of the taxonomy, and ``OrderEnsemble`` another order.
         """
         prompt = " ".join([self._prompt(text, taxonomy).name, *examples_kind(self.examples, taxonomy)])
-        labels = taxonomy.whole if isinstance(taxonomy, Candidates) else taxonomy.versioned_name
+        labels = taxonomy.whole if isinstance(taxonomy, Variant) else taxonomy.versioned_name
         return " ".join((self.name, self.strategy_for(taxonomy).name, prompt, labels))
 
     def bias_offsets(self, text: Text, taxonomy: Taxonomy) -> Mapping[str, float] | Problem:

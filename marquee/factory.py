@@ -237,15 +237,16 @@ def classifiers(
     """From the options of a request to the language model as a classifier, with all wrappers of the settings."""
     strategies.named(settings.strategy)  # a misspelt name is an error at the start
     store = answer_store(settings)
-    thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)  # read once, not per request
+    # Read once, not per request.
+    thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
     bias = BiasEstimates()
-    wraps = _wraps(settings, embedded)
+    weights = FusionStore(fusion_path(settings) if settings.fusion else None)
 
     def classifier_for(options: RequestOptions) -> Classifier:
         model = AdmissionControl(language_model(backend, settings, options, thresholds, examples, bias), gate)
         # The cache is innermost: outside the fallback it would store an outage's answers as the model's.
         classifier: Classifier = Cached(model, store, settings.cache_shared) if store and options.cache else model
-        for wrap in wraps:
+        for wrap in _wraps(settings, embedded, weights, options.examples or examples):
             classifier = wrap(classifier)
         return classifier
 
@@ -268,7 +269,7 @@ def fusion_path(settings: Settings) -> Path:
     return settings.thresholds_path.with_name("fusion.json")
 
 
-def _wraps(settings: Settings, embedded: Classifier) -> list[Wrap]:
+def _wraps(settings: Settings, embedded: Classifier, weights: FusionStore, examples: ExampleSelector) -> list[Wrap]:
     """The wrappers around the language model, from the inside out."""
     wraps: list[Wrap] = []
     if settings.label_orders > 1:
@@ -276,8 +277,7 @@ def _wraps(settings: Settings, embedded: Classifier) -> list[Wrap]:
     if settings.max_candidate_labels != 0:
         wraps.append(lambda inner: Shortlist(embedded, inner, settings.max_candidate_labels or CANDIDATES))
     if settings.fusion:
-        weights = FusionStore(fusion_path(settings))  # read once, not per request
-        wraps.append(lambda inner: Fusion(inner, embedded, weights))
+        wraps.append(lambda inner: Fusion(inner, embedded, weights, examples))
     if settings.fallback:
         wraps.append(lambda inner: Fallback(inner, embedded))
     if settings.cascade_margin:

@@ -218,6 +218,7 @@ def _language_model(
     spec: str, settings: Settings, options: RequestOptions, context: SystemContext, around: Mapping[str, Any]
 ) -> System:
     from llm.calibration.thresholds import ThresholdStore
+    from llm.few_shot import examples_kind
     from llm.spending.costs import preview
     from llm.wrappers.fusion import FusionStore
     from marquee import factory
@@ -234,7 +235,8 @@ def _language_model(
     def rule(text: Text, taxonomy: Taxonomy) -> str:
         if not settings.fusion:
             return bare_model.decode_rule(text, taxonomy)
-        return weights.rule(bare_model.source(text, taxonomy), models.embedded.name, taxonomy)
+        shown = examples_kind(bare_model.examples, taxonomy)
+        return weights.rule(weights.key(bare_model.source(text, taxonomy), models.embedded.name, shown), taxonomy)
 
     def opened() -> OpenedSystem:
         if problem := models.check():

@@ -137,7 +137,7 @@ class Taxonomy:
     def digest(self) -> str:
         """12 hex digits that change whenever anything in the taxonomy does."""
         parts = asdict(self)
-        parts.pop("whole", None)  # of Candidates: the labels alone decide about an answer
+        parts.pop("whole", None)  # of a Variant: the labels alone decide about an answer
         if self.attribute == DEFAULT_ATTRIBUTE:
             del parts["attribute"]  # digests of stored answers are older than this field
         canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False)
@@ -288,11 +288,16 @@ def _carries_meaning(mark: str) -> bool:
 
 
 @dataclass(frozen=True)
-class Candidates(Taxonomy):
-    """The labels of a taxonomy that a shortlist left for one text; other texts have other candidates.
+class Variant(Taxonomy):
+    """The labels of another taxonomy in another order, or some of them; what is learned for that one applies.
 
     Attributes:
-        whole: versioned name of the taxonomy.
+        whole: versioned name of that taxonomy.
     """
 
     whole: str = ""
+
+
+@dataclass(frozen=True)
+class Candidates(Variant):
+    """The labels of a taxonomy that a shortlist left for one text; other texts have other candidates."""

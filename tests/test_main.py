@@ -288,6 +288,36 @@ def test_calibrate_learns_from_labelled_and_from_unlabelled_texts(away: Path, mo
         assert even["scores"]["Action"] == pytest.approx(even["scores"]["Crime"]), "it says the same of every text"
 
 
+def test_calibrate_learns_for_the_leaves_of_a_hierarchy_what_classify_applies(
+    away: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = {"multi": True, "labels": [{"name": "A", "children": ["1", "2"]}, {"name": "B"}]}
+    (away / "tree.yaml").write_text(json.dumps(tree))
+    rows = [{"id": n, "description": f"{n}", "genres": ["A > 1"], "split": "validation"} for n in range(4)]
+    (away / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    task = ("--taxonomy", "tree.yaml", "--strategy", "label_tokens")
+    with endpoint(weighing_endpoint()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        before = json.loads(call("classify", "x", *task, "--json").stdout)["labels"]
+        assert call("calibrate", "--data", "t.jsonl", *task).exit_code == 0
+        after = json.loads(call("classify", "x", *task, "--json").stdout)["labels"]
+        monkeypatch.setenv("MARQUEE_HIERARCHY_BEAM", "1")
+        refused = call("calibrate", "--data", "t.jsonl", *task)
+    assert (before, after) == (["A > 1", "A > 2", "B"], ["A > 1"])
+    assert "unset MARQUEE_HIERARCHY_BEAM (now 1)" in refused.stderr
+
+
+def test_calibrate_without_labels_is_refused_behind_a_shortlist(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (away / "t.jsonl").write_text('{"description": "x"}\n')
+    with endpoint(weighing_endpoint()) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        monkeypatch.setenv("MARQUEE_MAX_CANDIDATE_LABELS", "5")
+        result = call("calibrate", "--data", "t.jsonl", "--strategy", "label_tokens", "--unlabelled")
+        assert server.requests == []
+    assert result.exit_code == 2
+    assert "a prompt has the 5 best of the 18 labels; give labelled texts, or set" in " ".join(result.stderr.split())
+
+
 def test_calibrate_says_what_is_missing(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "set OPENAI_BASE_URL" in call("calibrate", "--data", "x.jsonl", "--strategy", "label_tokens").stderr
     with endpoint(body(503, {})) as server:

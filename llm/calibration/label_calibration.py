@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from llm.calibration.thresholds import NONE, LabelThreshold, none_probability
+from llm.calibration.thresholds import NONE, LabelThreshold, log_odds, none_probability
 from prompts.taxonomy import Taxonomy
 
 if TYPE_CHECKING:
@@ -89,13 +89,8 @@ def best_cut(probabilities: Numbers) -> float:
 def _inputs(scores: Mapping[str, float], outcomes: Sequence[str], shares: bool) -> list[float]:
     """Log-shares or log-odds; NaN for outcomes that were not offered."""
     every = {**scores, NONE: none_probability(scores)} if shares else scores
-    return [(math.log(max(_LEAST, every[name])) if shares else _log_odds(every[name])) if name in every else math.nan
+    return [(math.log(max(_LEAST, every[name])) if shares else log_odds(every[name])) if name in every else math.nan
             for name in outcomes]  # fmt: skip
-
-
-def _log_odds(probability: float) -> float:
-    clipped = min(max(probability, _LEAST), 1 - _LEAST)
-    return math.log(clipped / (1 - clipped))
 
 
 def _best_lines(logits: Numbers, targets: Numbers, likelihood: Likelihood) -> tuple[Numbers, Numbers]:

@@ -97,7 +97,7 @@ class LabelThreshold:
         return {name: value for name, value in asdict(self).items() if value or name in ("threshold", "logit_offsets")}
 
     def _adjusted_each(self, scores: Mapping[str, float]) -> dict[str, float]:
-        logits = {name: self._line(name, _log_odds(score)) for name, score in scores.items()}
+        logits = {name: self._line(name, log_odds(score)) for name, score in scores.items()}
         return {name: 1 / (1 + math.exp(min(-logit, _MOST))) for name, logit in logits.items()}
 
     def _adjusted_shares(self, scores: Mapping[str, float]) -> dict[str, float]:
@@ -163,7 +163,7 @@ def batch_calibration(
         if (none := sum(map(none_probability, scores)) / len(scores)) > _EPSILON:
             means[NONE] = none
         return LabelThreshold(threshold, {name: -math.log(max(_EPSILON, mean)) for name, mean in means.items()})
-    means = {name: sum(_log_odds(row[name]) for row in scores) / len(scores) for name in names}
+    means = {name: sum(log_odds(row[name]) for row in scores) / len(scores) for name in names}
     overall = sum(means.values()) / len(means)
     return LabelThreshold(threshold, {name: overall - mean for name, mean in means.items()})
 
@@ -226,6 +226,7 @@ class ThresholdStore:
         self._learned.put({key: threshold})
 
 
-def _log_odds(probability: float) -> float:
-    clipped = min(max(probability, _EPSILON), 1 - _EPSILON)
+def log_odds(probability: float, least: float = _EPSILON) -> float:
+    """Log-odds of a probability that is first clipped to [least, 1 - least]."""
+    clipped = min(max(probability, least), 1 - least)
     return math.log(clipped / (1 - clipped))

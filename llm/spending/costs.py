@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,7 @@ from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 
 _PRICES = Path(__file__).parent / "prices.yaml"
+_DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _MILLION = 1_000_000
 _CHARS_PER_TOKEN = 4  # English, roughly, in the tokenizers in use
 
@@ -38,9 +40,18 @@ def prices() -> dict[str, Price]:
     return {model: Price(**price) for model, price in yaml.safe_load(_PRICES.read_text(encoding="utf-8")).items()}
 
 
+def price_of(model: str) -> Price | None:
+    """The price of a model, the first one of a fusion; None where it is not known.
+
+    ``openai/gpt-4o-2024-08-06`` has the price of ``gpt-4o`` unless that version has one of its own.
+    """
+    name = model.partition(JOIN)[0].rpartition("/")[2]
+    return prices().get(name) or prices().get(_DATE.sub("", name))
+
+
 def cost(model: str, usage: Usage) -> float | None:
-    """US dollars for those tokens; None where the price of the model, the first one of a fusion, is not known."""
-    price = prices().get(model.partition(JOIN)[0])
+    """US dollars for those tokens; None where the price of the model is not known."""
+    price = price_of(model)
     if price is None:
         return None
     uncached = usage.prompt_tokens - usage.cached_tokens

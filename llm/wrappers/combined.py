@@ -8,10 +8,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
-from typing import Any
 
 from llm.classifier import Classifier, LabelsOffered, Prediction, total_usage
-from prompts.taxonomy import OUT_OF_SCOPE, Candidates, Taxonomy
+from prompts.taxonomy import OUT_OF_SCOPE, Candidates, Label, Taxonomy, Variant
 from prompts.text import Text, checked_texts
 
 CANDIDATES = 20  # labels in a prompt of a longer taxonomy, where the settings name no number
@@ -107,7 +106,7 @@ class Shortlist:
     def _candidates(self, scored: Prediction, taxonomy: Taxonomy) -> Taxonomy:
         best = set(sorted(scored.scores, key=lambda name: -scored.scores[name])[: self.candidates])
         labels = tuple(label for label in taxonomy.predictable if label.name in best)
-        return Candidates(**{**_fields(taxonomy), "labels": labels}, whole=taxonomy.versioned_name)
+        return _variant(Candidates, taxonomy, labels)
 
 
 def label_permutations(taxonomy: Taxonomy, number: int, seed: int = 0) -> list[Taxonomy]:
@@ -117,13 +116,13 @@ def label_permutations(taxonomy: Taxonomy, number: int, seed: int = 0) -> list[T
     while len(permutations) < number:
         labels = list(taxonomy.labels)
         generator.shuffle(labels)
-        permutations.append(replace(taxonomy, labels=tuple(labels)))
+        permutations.append(_variant(Variant, taxonomy, tuple(labels)))
     return permutations
 
 
 @dataclass(frozen=True)
 class OrderEnsemble:
-    """Majority vote per label over label permutations, at ``number`` times the cost.
+    """Majority vote per label over label permutations, at ``number`` times the cost; of a single label, the most votes.
 
     Scores are means over the permutations, or shares of votes where the inner classifier gives no scores.
     """
@@ -143,8 +142,11 @@ class OrderEnsemble:
         return [_majority([answers[place] for answers in rounds], taxonomy) for place in range(len(texts))]
 
 
-def _fields(taxonomy: Taxonomy) -> dict[str, Any]:
-    return {field.name: getattr(taxonomy, field.name) for field in fields(taxonomy)}
+def _variant(kind: type[Variant], taxonomy: Taxonomy, labels: tuple[Label, ...]) -> Taxonomy:
+    if type(taxonomy) is not Taxonomy:  # a variant keeps its ``whole``, and a hierarchy its levels
+        return replace(taxonomy, labels=labels)
+    shape = {field.name: getattr(taxonomy, field.name) for field in fields(taxonomy)}
+    return kind(**{**shape, "labels": labels}, whole=taxonomy.versioned_name)
 
 
 def _replace(predictions: list[Prediction], places: Sequence[int], others: Sequence[Prediction]) -> None:
@@ -242,6 +244,8 @@ def _majority(answers: Sequence[Prediction], taxonomy: Taxonomy) -> Prediction:
     ranked = sorted(taxonomy.names, key=lambda name: (-votes[name], -scores[name]))
     chosen = [name for name in ranked if 2 * votes[name] > len(answers)][: taxonomy.max_labels]
     none = not votes if taxonomy.allow_none == OUT_OF_SCOPE else taxonomy.allow_none
+    if none and not taxonomy.multi:  # "none" is one of the alternatives, and the most votes win
+        none = votes[ranked[0]] < sum(not answer.labels for answer in answers)
     labels = tuple(chosen or ([] if none else ranked[:1]))
     score_type = answers[0].score_type if scored else "probability"
     return Prediction(labels, source, {name: scores[name] for name in ranked}, usage=usage, score_type=score_type)

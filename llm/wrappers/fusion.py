@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from llm.calibration.thresholds import NONE, LabelThreshold, LearnedStore, fit, micro_f1, none_probability
+from llm.calibration.thresholds import NONE, LabelThreshold, LearnedStore, fit, log_odds, micro_f1, none_probability
 from llm.classifier import AnswerSource, Classifier, Prediction, ScoreType
+from llm.few_shot import ExampleSelector, examples_kind, no_examples
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
@@ -26,9 +27,7 @@ if TYPE_CHECKING:
 
 _LEAST = 1e-3  # scores are clipped to [.001, .999], so that neither part can overrule the other alone
 _WRITTEN = 0.88  # probability of a label that the model wrote, where the endpoint returns no token probabilities
-_UNSCORED = (
-    1.0  # subtracted from the embedded log-odds of a label that the model did not write; without learned weights
-)
+_UNSCORED = 1.0  # subtracted from the embedded log-odds of a label that the model did not write, if none is learned
 _FOLDS, _MOST = 5, 500.0  # of the cross-validation; largest exponent
 JOIN = " + "  # between the names of the two models
 # Per label: the input of the language model (None where it has no score), and that of the embedded classifier.
@@ -56,26 +55,29 @@ class FusionWeights:
 
 
 class FusionStore(LearnedStore[FusionWeights]):
-    """Learned weights by both models, strategy, prompt and taxonomy, in one JSON file, which need not exist."""
+    """Learned weights by both models, strategy, prompt, examples and taxonomy, in a JSON file that need not exist."""
 
     def __init__(self, path: Path | None = None) -> None:
         super().__init__(FusionWeights, path)
 
     @staticmethod
-    def key(llm: AnswerSource, embedded: str) -> str:
-        """Key of the weights for answers of a language model and the embedded classifier of this name."""
-        return " ".join(part or "-" for part in (llm.model, llm.strategy, llm.prompt, llm.taxonomy, embedded))
+    def key(llm: AnswerSource, embedded: str, examples: Sequence[str] = ()) -> str:
+        """Key of the weights for answers of a language model and the embedded classifier of this name.
 
-    def weights(self, llm: AnswerSource, embedded: str, taxonomy: Taxonomy) -> FusionWeights:
-        """The learned weights, or equal ones."""
-        equal = FusionWeights(threshold=0.0 if _exclusive(taxonomy) else 0.5)
-        return self.get(self.key(llm, embedded)) or equal
+        As that of a threshold, it has the prompt's name and the kind of ``examples`` (``llm.few_shot.examples_kind``).
+        """
+        prompt = " ".join([(llm.prompt or "-").partition("@")[0], *examples])
+        return " ".join((llm.model, llm.strategy or "-", prompt, llm.taxonomy, embedded))
 
-    def rule(self, llm: AnswerSource, embedded: str, taxonomy: Taxonomy) -> str:
+    def weights(self, key: str, taxonomy: Taxonomy) -> FusionWeights:
+        """The learned weights of a key, or equal ones."""
+        return self.get(key) or FusionWeights(threshold=0.0 if _exclusive(taxonomy) else 0.5)
+
+    def rule(self, key: str, taxonomy: Taxonomy) -> str:
         """How scores become labels, in words; rules that may choose differently have different words."""
-        weights = self.weights(llm, embedded, taxonomy)
+        weights = self.weights(key, taxonomy)
         chosen = LabelThreshold(weights.threshold).rule(taxonomy, _exclusive(taxonomy))
-        parts = f"{weights.llm:.4g} of the language model, {weights.embedded:.4g} of {embedded}"
+        parts = f"{weights.llm:.4g} of the language model, {weights.embedded:.4g} of {key.rpartition(' ')[2]}"
         unscored = "" if weights.unscored is None else f", {weights.unscored:.4g} for unscored labels"
         return f"fusion: {parts}, offset {weights.offset:.4g}{unscored}; {chosen}"
 
@@ -91,6 +93,7 @@ class Fusion:
     llm: Classifier
     embedded: Classifier
     store: FusionStore = field(default_factory=FusionStore)
+    examples: ExampleSelector = no_examples  # of the language model
 
     @property
     def name(self) -> str:
@@ -107,7 +110,8 @@ class Fusion:
         return predictions
 
     def _fused(self, llm: Prediction, embedded: Prediction, taxonomy: Taxonomy) -> Prediction:
-        weights = self.store.weights(llm.source, embedded.source.model, taxonomy)
+        key = self.store.key(llm.source, embedded.source.model, examples_kind(self.examples, taxonomy))
+        weights = self.store.weights(key, taxonomy)
         scores = _scores(_inputs(llm, embedded, taxonomy), weights, taxonomy)
         labels = LabelThreshold(weights.threshold).choose(scores, taxonomy, _exclusive(taxonomy))
         model = f"{llm.source.model}{JOIN}{embedded.source.model}"
@@ -170,7 +174,7 @@ def _inputs(llm: Prediction, embedded: Prediction, taxonomy: Taxonomy) -> Inputs
         first, second = _log_shares(llm, outcomes), _log_shares(embedded, outcomes)
         return {name: (first[name], second[name]) for name in outcomes}
     one, other = _relative_log_odds(llm), _relative_log_odds(embedded)
-    return {name: (one.get(name), other.get(name, _log_odds(0.0))) for name in names}
+    return {name: (one.get(name), other.get(name, log_odds(0.0, _LEAST))) for name in names}
 
 
 def _offered(llm: Prediction, embedded: Prediction, taxonomy: Taxonomy) -> Sequence[str]:
@@ -186,8 +190,8 @@ def _relative_log_odds(prediction: Prediction) -> dict[str, float]:
     The shift is the smallest one; it is 0 where the threshold is .5. So equal weights return every label that both
     parts return, and none that both reject.
     """
-    odds = {name: _log_odds(score) for name, score in prediction.scores.items()}
-    odds |= {name: _log_odds(_WRITTEN) for name in prediction.labels if name not in odds}
+    odds = {name: log_odds(score, _LEAST) for name, score in prediction.scores.items()}
+    odds |= {name: log_odds(_WRITTEN, _LEAST) for name in prediction.labels if name not in odds}
     others = [value for name, value in odds.items() if name not in prediction.labels]
     shift = max(0.0, max(others) + _LEAST) if others else 0.0
     shift = min([shift, *(odds[name] for name in prediction.labels)])
@@ -200,7 +204,7 @@ def _log_shares(prediction: Prediction, outcomes: Sequence[str]) -> dict[str, fl
     if prediction.score_type == "share":
         shares = {name: none_probability(scores) if name == NONE else scores.get(name, 0.0) for name in outcomes}
     elif all(name == NONE or name in scores for name in outcomes):  # a probability each: the odds compete
-        shares = {name: 1.0 if name == NONE else math.exp(_log_odds(scores[name])) for name in outcomes}
+        shares = {name: 1.0 if name == NONE else math.exp(log_odds(scores[name], _LEAST)) for name in outcomes}
     else:  # the model wrote one label, or none: the other outcomes share what remains
         written = next(iter(prediction.labels), NONE)
         share = scores.get(written, _WRITTEN)
@@ -208,11 +212,6 @@ def _log_shares(prediction: Prediction, outcomes: Sequence[str]) -> dict[str, fl
         shares = {name: share if name == written else rest for name in outcomes}
     total = sum(shares.values()) or 1.0
     return {name: math.log(max(_LEAST, share / total)) for name, share in shares.items()}
-
-
-def _log_odds(probability: float) -> float:
-    clipped = min(max(probability, _LEAST), 1 - _LEAST)
-    return math.log(clipped / (1 - clipped))
 
 
 def _scores(inputs: Inputs, weights: FusionWeights, taxonomy: Taxonomy) -> dict[str, float]:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy.special import expit, logit
 
-from eval.calibration import fit_logistic, log_odds, platt_targets, tune_threshold
+from eval.calibration import fit_logistic, labels_at_once, log_odds, platt_targets, tune_threshold
 from eval.datasets import Example
 from llm.backends.backend import Conversation, FakeBackend, TokenLogprobs
 from llm.calibration.bias import BiasEstimates
@@ -19,6 +19,8 @@ from llm.classifier import AnswerSource, Prediction
 from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES
 from llm.wrappers.combined import Shortlist
+from prompts.errors import InvalidSetting
+from prompts.hierarchy import Hierarchy, cut
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 
@@ -103,6 +105,22 @@ def test_lines_are_learned_where_they_help_and_the_next_start_applies_them(taxon
     assert {answer.score_type for answer in answers} == {"probability" if taxonomy.multi else "share"}
     assert "4 labels calibrated" in again.decode_rule(unseen[0], taxonomy)
     assert again.fingerprint(unseen[0], taxonomy) != model().fingerprint(unseen[0], taxonomy)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_single_text_gives_a_threshold(number: int, tmp_path: Path) -> None:
+    tuned = tune_threshold(model(), TOPICS, tmp_path / "few.json", examples(number), "t.jsonl")
+    assert (tuned.texts, tuned.threshold.slopes) == (number, {})
+
+
+def test_a_hierarchy_is_calibrated_by_its_leaves_at_once_and_in_no_other_way() -> None:
+    tree = Hierarchy.of({"A": ["1", "2"], "B": ""})
+    assert labels_at_once(TOPICS, 3) is TOPICS
+    assert labels_at_once(tree, 0) == tree.flat
+    with pytest.raises(InvalidSetting, match=r"unset MARQUEE_HIERARCHY_BEAM \(now 2\)"):
+        labels_at_once(tree, 2)
+    with pytest.raises(InvalidSetting, match=r"unset level \(now 1\)"):
+        labels_at_once(cut(tree, 1), 0)
 
 
 def test_few_texts_or_lines_without_gain_leave_one_threshold(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from llm.classifier import AnswerSource, Prediction, Problem, ScoreType, Usage
 from llm.embedded.matcher import matcher
 from llm.hierarchical import Hierarchical, by_leaves
+from llm.wrappers.combined import Shortlist
 from prompts.hierarchy import Hierarchy, cut
 from prompts.taxonomy import Candidates, Taxonomy
 from prompts.text import Text
@@ -134,6 +135,12 @@ def test_steps_below_the_top_are_candidates() -> None:
     model = Scripted(SHARES)
     Hierarchical(model, 1).classify(["text"], ONE)
     assert [isinstance(taxonomy, Candidates) for taxonomy in model.taxonomies] == [False, True]
+
+
+def test_a_step_with_many_labels_gets_a_shortlist() -> None:
+    model = Scripted(SHARES)
+    (found,) = Hierarchical(Shortlist(model, model, 1), 1).classify(["text"], ONE)
+    assert (found.labels, found.problem) == (("A > 1",), None)
 
 
 def test_without_a_beam_the_leaves_are_scored_at_once() -> None:

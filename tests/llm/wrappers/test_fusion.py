@@ -11,6 +11,7 @@ import pytest
 from llm.backends.backend import FakeBackend
 from llm.classifier import AnswerSource, LabelsOffered, Prediction, Problem, ScoreType, Usage
 from llm.embedded.matcher import Matcher
+from llm.few_shot import StaticExamples
 from llm.language_model import LanguageModel
 from llm.spending.costs import cost
 from llm.strategies.json_list import JSONList
@@ -19,6 +20,7 @@ from llm.wrappers.fusion import FittedFusion, Fusion, FusionStore, FusionWeights
 from prompts import registry
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy import Label, Taxonomy
+from prompts.template import FewShotExample
 from prompts.text import Text
 
 ABC = Taxonomy("abc", (Label("a"), Label("b"), Label("c")), max_labels=2, allow_none=True)
@@ -236,7 +238,7 @@ def test_texts_with_a_problem_are_left_out_and_too_few_texts_are_an_error() -> N
         fit_fusion(answers, [embedded_says("a", a=0.9, b=0.1, c=0.1)] * 10, [["a"]] * 10, ABC)
 
 
-def test_learned_weights_are_stored_by_models_strategy_prompt_and_taxonomy(tmp_path: Path) -> None:
+def test_learned_weights_are_stored_by_models_strategy_prompt_examples_and_taxonomy(tmp_path: Path) -> None:
     path, weights = tmp_path / "fusion.json", FusionWeights(0.0, 1.0, threshold=0.9)
     FusionStore(path).put({FusionStore.key(LLM, EMBEDDED.model): weights})
     llm, embedded = said("a", a=0.9, b=0.1, c=0.1), embedded_says("a", a=0.7, b=0.1, c=0.1)
@@ -244,8 +246,13 @@ def test_learned_weights_are_stored_by_models_strategy_prompt_and_taxonomy(tmp_p
     others = [replace(LLM, **{field: "another"}) for field in ("model", "strategy", "prompt", "taxonomy")]
     for other in others:
         assert together(replace(llm, source=other), embedded, store=FusionStore(path)).labels == ("a",)
-    rules = {FusionStore(path).rule(source, EMBEDDED.model, ABC) for source in (LLM, *others)}
+    rules = {FusionStore(path).rule(FusionStore.key(one, EMBEDDED.model), ABC) for one in (LLM, *others)}
     assert len(rules) == 2
+    shown = StaticExamples((FewShotExample(Text("x"), ("a",)),), ABC.name)
+    fusion = Fusion(Given("a-model", llm), Given("embedded/m", embedded), FusionStore(path), shown)
+    assert fusion.classify(["0"], ABC)[0].labels == ("a",), "these weights are for a model without examples"
+    instructed = replace(llm, source=replace(LLM, prompt="text.v1@1"))
+    assert together(instructed, embedded, store=FusionStore(path)).labels == (), "instructions leave the weights"
     path.write_text('{"key": {"llm": 1, "slope": 2}}')
     with pytest.raises(InvalidSetting, match="calibrate again"):
         FusionStore(path)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import pytest
 
 from llm.backends.backend import Conversation, FakeBackend
+from llm.calibration.thresholds import LabelThreshold, ThresholdStore
 from llm.classifier import AnswerSource, LabelsOffered, Prediction, Problem, Usage
 from llm.embedded.matcher import Matcher
 from llm.few_shot import NearestExamples, StaticExamples, no_examples
@@ -100,6 +101,30 @@ def test_an_average_over_orders_averages_scores_and_undoes_a_preference_for_the_
     (averaged,) = OrderEnsemble(model, 60).classify(["x"], single)
     assert alone.scores["Action"] > 0.85
     assert max(averaged.scores.values()) < 0.3
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [(["War", "Drama", "Crime"], ("Crime",)), (["War", "", ""], ()), (["War", "War", ""], ("War",))],
+)
+def test_of_a_single_label_the_one_with_most_votes_wins_and_none_is_an_alternative(
+    written: list[str], expected: tuple[str, ...]
+) -> None:
+    replies = iter(json.dumps([name] if name else []) for name in written)
+    model = LanguageModel(FakeBackend(lambda conversation: next(replies)), JSONList())
+    single = TMDB.shaped(multi=False, allow_none=True)
+    (prediction,) = OrderEnsemble(model, len(written)).classify(["x"], single)
+    assert prediction.labels == expected
+
+
+def test_what_is_learned_for_a_taxonomy_applies_under_every_order_of_its_labels(tmp_path: Path) -> None:
+    single = TMDB.shaped(multi=False, max_labels=1)
+    backend = FakeBackend(weights=lambda conversation: {"A": 0.6, **dict.fromkeys("BCDEFGHIJKLMNOPQR", 0.02)})
+    thresholds = ThresholdStore(tmp_path / "thresholds.json")
+    model = LanguageModel(backend, LabelTokens(), thresholds=thresholds)
+    thresholds.put(model.threshold_key(Text("x"), single), LabelThreshold(0.05, {"War": 50.0}))
+    (prediction,) = OrderEnsemble(model, 3).classify(["x"], single)
+    assert prediction.scores["War"] > 0.99
 
 
 def test_a_text_that_fails_under_one_order_fails() -> None:
@@ -355,3 +380,23 @@ def test_cost_counts_fresh_cached_and_written_tokens() -> None:
     usage = Usage(prompt_tokens=1_000_000, cached_tokens=400_000, completion_tokens=100_000)
     assert cost("gpt-4o", usage) == pytest.approx(0.6 * price.prompt + 0.4 * price.cached + 0.1 * price.completion)
     assert cost("Qwen/Qwen2-7B-Instruct", usage) is None
+
+
+@pytest.mark.parametrize(
+    ("model", "priced"),
+    [
+        ("gpt-4o-2024-08-06", "gpt-4o"),
+        ("openai/gpt-4o", "gpt-4o"),
+        ("openrouter/openai/gpt-4o-mini-2024-07-18", "gpt-4o-mini"),
+        ("gpt-4o-2024-05-13", "gpt-4o-2024-05-13"),
+        ("ft:gpt-4o-2024-08-06:my-org::id", None),
+        ("gpt-4o-audio", None),
+        ("my-gpt-4o", None),
+        ("", None),
+    ],
+)
+def test_a_version_by_date_and_a_prefix_of_a_provider_have_the_price_of_the_model(
+    model: str, priced: str | None
+) -> None:
+    expected = prices()[priced].prompt if priced else None
+    assert cost(model, Usage(1_000_000)) == expected
