@@ -289,13 +289,9 @@ def _carries_meaning(mark: str) -> bool:
 
 @dataclass(frozen=True)
 class Variant(Taxonomy):
-    """The labels of another taxonomy in another order, or some of them; what is learned for that one applies.
+    """The labels of another taxonomy in another order, or some of them; what is learned for that one applies."""
 
-    Attributes:
-        whole: versioned name of that taxonomy.
-    """
-
-    whole: str = ""
+    whole: str = ""  # versioned name of that taxonomy
 
 
 @dataclass(frozen=True)
