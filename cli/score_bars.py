@@ -54,10 +54,11 @@ def evidence_lines(prediction: Prediction) -> Iterator[str]:
     for name in prediction.labels:
         found = [one for one in prediction.evidence or () if one.label == name]
         for one in found:
-            if one.kind != "word":
+            if one.kind in ("sentence", "quote"):
                 yield f'  {name}: "{" ".join(one.quote.split())}"{_added(one)}'
-        if words := [f"{one.quote}{_added(one)}" for one in found if one.kind == "word"]:
-            yield f"  {name}: words {', '.join(words)}"
+        for kind, shown in (("word", "words"), ("occlusion", "words left out:")):
+            if words := [f"{one.quote}{_added(one)}" for one in found if one.kind == kind]:
+                yield f"  {name}: {shown} {', '.join(words)}"
         if name in prediction.unexplained:
             yield f"  {name}: no evidence; {prediction.unexplained[name]}"
 

@@ -27,7 +27,7 @@ ProblemKind = Literal[
     "client_disconnected",
 ]
 ScoreType = Literal["probability", "share", "similarity"]
-EvidenceKind = Literal["sentence", "word", "quote"]
+EvidenceKind = Literal["sentence", "word", "occlusion", "quote"]
 _ENDPOINT = ("endpoint", "extra_body")
 _LONGEST = 80  # characters of a value in a message
 # Kinds that depend on the text or its answer; the others depend on the moment or the settings.
@@ -96,7 +96,8 @@ class Evidence:
 
     Attributes:
         label: the label.
-        kind: ``sentence`` that raises the score most; ``word`` of the word features; ``quote`` by a language model.
+        kind: ``sentence`` that raises the score most; ``word`` of the word features; ``occlusion``: a word without
+            which the score falls; ``quote`` by a language model.
         quote: the passage, as it is in the text.
         start: place of its first character (code point) in the field, as the text was sent.
         end: place behind its last character.

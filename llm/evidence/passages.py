@@ -23,6 +23,8 @@ _END = re.compile(
 )
 _ABBREVIATION = re.compile(r"(?:^|[\s(.])(?:[A-Z]|Mr|Mrs|Ms|Dr|Prof|St|Sr|Jr|vs|No|e\.g|i\.e|etc|approx|z\.B|bzw)$")
 _PAUSE = re.compile(r"[,;:\u2014\u3001\uff0c]\s*|\s+")
+# Chinese characters and Japanese ones, which have no spaces between words, are words by themselves.
+_WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\s\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
 _LEAST_LETTERS = 2  # of a quote: a single letter is in every text
 
 
@@ -55,6 +57,22 @@ def sentences(text: Text) -> list[Passage]:
         found = [Passage("text", part[0].start, part[-1].end) for part in _groups(found, size)]
     title = _trimmed(text.title, 0, len(text.title))
     return [*([Passage("title", *title)] if title else []), *found]
+
+
+def words_of(text: Text, most: int) -> list[Passage]:
+    """The words of the title and the text, without marks around them; of more than ``most``, neighbours are joined."""
+    fields: tuple[tuple[Literal["text", "title"], str], ...] = ("title", text.title), ("text", text.body)
+    found = [
+        Passage(field, *span)
+        for field, whole in fields
+        for match in _WORD.finditer(whole)
+        if (span := _without_marks(whole, *match.span()))
+    ]
+    size = -(-len(found) // most)
+    if size <= 1:
+        return found
+    parts = (group for field, _ in fields for group in _groups([one for one in found if one.field == field], size))
+    return [part[0]._replace(end=part[-1].end) for part in parts]
 
 
 def in_joined(text: Text, start: int, end: int) -> Passage | None:
@@ -119,7 +137,7 @@ def _divided(words: str, start: int, end: int) -> Iterator[tuple[int, int]]:
     while end - start > _LONGEST:
         pauses = [one.end() for one in _PAUSE.finditer(words, start + _LONGEST // 2, start + _LONGEST)]
         cut = pauses[-1] if pauses else start + _LONGEST
-        while cut < min(end, start + 2 * _LONGEST) and unicodedata.combining(words[cut]):
+        while cut < min(end, start + 2 * _LONGEST) and _is_mark(words[cut]):
             cut += 1
         if span := _trimmed(words, start, cut):
             yield span
@@ -134,6 +152,12 @@ def _trimmed(words: str, start: int, end: int) -> tuple[int, int] | None:
     if not any(map(str.isalnum, part)):
         return None
     return start + len(part) - len(part.lstrip()), end - len(part) + len(part.rstrip())
+
+
+def _without_marks(words: str, start: int, end: int) -> tuple[int, int] | None:
+    """The span from its first letter or digit to its last, with the accents of that; None without any."""
+    letters = [at for at in range(start, end) if words[at].isalnum()]
+    return (letters[0], _with_marks(words, letters[-1] + 1)) if letters else None
 
 
 def _groups(found: list[Passage], size: int) -> Iterator[list[Passage]]:
@@ -161,9 +185,14 @@ def _folded(words: str) -> tuple[str, list[int]]:
 
 
 def _with_marks(words: str, end: int) -> int:
-    while end < len(words) and unicodedata.combining(words[end]):
+    while end < len(words) and _is_mark(words[end]):
         end += 1
     return end
+
+
+def _is_mark(character: str) -> bool:
+    """Whether it is an accent or a vowel sign of the letter before it (Unicode categories Mn, Mc, Me)."""
+    return unicodedata.category(character).startswith("M")
 
 
 def _is_whole(words: str, start: int, end: int) -> bool:

@@ -27,14 +27,14 @@ class EvidenceAnswer(BaseModel):
 
     label: str
     kind: EvidenceKind = Field(
-        description="sentence: its removal lowers the score most; word: it raises the score by itself; quote: by a "
-        "language model, and checked to be in the text"
+        description="sentence: its removal lowers the score most; word: it raises the score by itself; "
+        "occlusion: a word whose removal lowers the score; quote: by a language model, and checked to be in the text"
     )
     quote: str = Field(description="the passage: exactly the characters from start to end")
     start: int = Field(description="place of its first character (code point) in the text as it was sent")
     end: int = Field(description="place behind its last character")
     contribution: float | None = Field(
-        description="log-odds that it adds to the score; of a word, of all its occurrences together; null for a quote"
+        description="log-odds that it adds to the score; of kind word, all its occurrences together; null for a quote"
     )
     field: Literal["text", "title"] = Field(description="whether the places are those of the text or of its title")
 

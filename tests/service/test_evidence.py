@@ -122,3 +122,10 @@ def test_the_command_line_says_why_there_is_no_evidence() -> None:
     arguments = ["classify", "anything", "--labels", "bug,praise", "--single", "--explain"]
     shown = CliRunner().invoke(main, arguments)
     assert "no evidence; no sentence or word by itself raises its score" in shown.stdout
+
+
+def test_the_command_line_names_the_words_that_were_left_out() -> None:
+    arguments = ["classify", "I was charged twice", "--labels", "refund,delivery", "--explain"]
+    shown = CliRunner().invoke(main, arguments)
+    assert "  refund: words left out: " in shown.stdout
+    assert "no evidence" not in shown.stdout

@@ -118,6 +118,18 @@ def test_an_answer_without_evidence_says_so(page: Page) -> None:
     expect(page.locator("#evidence-text")).to_be_hidden()
 
 
+def test_words_left_out_are_underlined(page: Page) -> None:
+    page.get_by_label("Text", exact=True).fill("My card was charged twice, give me my money back")
+    page.get_by_label("Taxonomy").select_option(label="custom labels …")
+    page.get_by_label("Custom labels").fill("refund\ndelivery")
+    page.get_by_role("button", name="Classify").click()
+    page.get_by_text("Evidence in the text").click()
+    expect(page.locator("#evidence-list li").first).to_contain_text("Left out: ")
+    expect(page.locator("#evidence-about")).to_contain_text("each left out by itself")
+    quoted = page.locator("#evidence-text mark.word").all_text_contents()
+    assert "money" in quoted
+
+
 def test_an_example_is_a_click_and_the_page_can_be_cleared(page: Page) -> None:
     page.get_by_role("button", name="The parcel").click()
     expect(page.locator(".chip").first).to_be_visible()

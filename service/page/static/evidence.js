@@ -3,10 +3,11 @@
 import { request } from "./api.js";
 import { $, element } from "./dom.js";
 
-const NAMES = { sentence: "Sentence", word: "Word", quote: "Quote" };
+const NAMES = { sentence: "Sentence", word: "Word", occlusion: "Left out", quote: "Quote" };
 const ABOUT = {
   sentence: "Shaded: the sentence without which the score falls most.",
   word: "Underlined: words that raise the score by themselves.",
+  occlusion: "Underlined: words without which the score falls, each left out by itself.",
   quote: "Shaded: the passage that the language model quotes. It is checked that the text contains it.",
 };
 const added = (one) => (one.contribution === undefined || one.contribution === null ? "" : ` +${one.contribution.toFixed(2)}`);
@@ -81,7 +82,7 @@ function marked(text, found, field) {
   return sorted.slice(1).map((end, place) => {
     const start = sorted[place];
     const over = here.filter((one) => one.start <= start && end <= one.end);
-    const classes = over.map((one) => (one.kind === "word" ? "word" : "passage"));
+    const classes = over.map((one) => (["word", "occlusion"].includes(one.kind) ? "word" : "passage"));
     const words = characters.slice(start, end).join("");
     return classes.length ? element("mark", { class: [...new Set(classes)].join(" ") }, words) : words;
   });

@@ -1,11 +1,14 @@
 """Evidence of the embedded classifier: what its words and sentences add, and where they are in the text as sent."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from llm.classifier import Evidence
 from llm.embedded.matcher import Matcher
-from llm.evidence.embedded import LEAST, WORDS, best_sentences, evidence, word_parts
+from llm.evidence.embedded import LEAST, WORDS, best_sentences, evidence, occluded_words, word_parts
 from prompts import registry
 from prompts.hierarchy import Hierarchy, cut
 from prompts.taxonomy import Taxonomy
@@ -134,6 +137,68 @@ def test_genres_in_a_hierarchy_have_the_words_of_flat_ones(embedded: Matcher) ->
     found = evidence(embedded, Text(WESTERN), ["Loud > Western", "Loud"], Hierarchy.of(genres))
     assert "cowboy" in [one.quote for one in found if one.label == "Loud > Western" and one.kind == "word"]
     assert [one.kind for one in found if one.label == "Loud"] == ["sentence"]
+
+
+QUESTIONS = Taxonomy.of(["refund", "delivery", "login trouble"], multi=False)
+ONE_SENTENCE = [
+    Text("My card was charged twice, please give me my money back"),
+    Text("  I can't log in since you've changed the pass\u00advision \U0001f629 page!  "),
+    Text("Wann kommt die Bestellung, auf die ich seit Montag warte?"),
+    Text("我的包裹 parcel 还没有到"),
+    Text("", "Where is the parcel that was to come on Monday?"),
+]
+
+
+@pytest.mark.parametrize("text", ONE_SENTENCE, ids=range(len(ONE_SENTENCE)))
+def test_a_word_left_out_adds_what_the_score_loses_without_it(embedded: Matcher, text: Text) -> None:
+    """The claimed difference is that of two texts, each scored by itself."""
+    (label,) = embedded.classify([text], QUESTIONS)[0].labels
+    found = evidence(embedded, text, [label], QUESTIONS)
+    assert {one.kind for one in found} == {"occlusion"}
+    assert quotes(found, text)
+    for one in found:
+        whole = text.title if one.field == "title" else text.body
+        rest = whole[: one.start] + whole[one.end :]
+        without = replace(text, **{"title" if one.field == "title" else "body": rest})
+        alone = [embedded.unrounded([words.joined], QUESTIONS)[0] for words in (text, without)]
+        before, after = (np.log(scores / (1 - scores))[QUESTIONS.names.index(label)] for scores in alone)
+        assert one.contribution == pytest.approx(before - after, abs=2e-4)
+    added = [one.contribution or 0.0 for one in found]
+    assert added == sorted(added, reverse=True)
+    assert min(added) >= LEAST
+    assert len(added) <= WORDS
+
+
+def test_words_left_out_are_the_same_whatever_other_labels_are_explained(embedded: Matcher) -> None:
+    text, together = ONE_SENTENCE[0], occluded_words(embedded, ONE_SENTENCE[0], QUESTIONS.names, QUESTIONS)
+    for label in QUESTIONS.names:
+        assert occluded_words(embedded, text, [label], QUESTIONS)[label] == together[label]
+
+
+def test_each_text_without_a_word_is_encoded_once(embedded: Matcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    encoded: list[str] = []
+    unrounded = Matcher.unrounded
+
+    def counting(self: Matcher, texts: Sequence[str], taxonomy: Taxonomy) -> np.ndarray:
+        encoded.extend(texts)
+        return unrounded(self, texts, taxonomy)
+
+    monkeypatch.setattr(Matcher, "unrounded", counting)
+    evidence(embedded, Text("please refund my order"), QUESTIONS.names, QUESTIONS)
+    assert sorted(encoded) == sorted(
+        ["please refund my order", " refund my order", "please  my order", "please refund  order", "please refund my "]
+    )
+
+
+@pytest.mark.parametrize("text", ["refund", "refund !!", "no no no", "\U0001f3a5 \U0001f4b3"])
+def test_where_no_word_moves_the_score_there_is_no_evidence(embedded: Matcher, text: str) -> None:
+    assert evidence(embedded, Text(text), ["a thing"], Taxonomy.of(["a thing", "another thing"], multi=True)) == []
+
+
+def test_neighbours_of_a_long_sentence_are_left_out_together(embedded: Matcher) -> None:
+    text = Text("a " * 62 + "please refund my order")
+    (first, *_) = evidence(embedded, text, ["refund"], QUESTIONS)
+    assert (first.kind, first.quote) == ("occlusion", "please refund")
 
 
 @pytest.mark.parametrize("text", ["A cowboy rides into town", "qwzx", "\U0001f3a5", "x" * 5_000, "\u200b", "\0"])

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llm.evidence.passages import located, sentences
+from llm.evidence.passages import located, sentences, words_of
 from prompts.text import Text
 from tests.support.ugly import ugly_texts
 
@@ -71,3 +71,24 @@ TEXT = Text(
 def test_a_quote_counts_only_where_it_is_in_the_text(quote: str, found: str | None) -> None:
     passage = located(quote, TEXT)
     assert (passage.of(TEXT) if passage else None) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (Text('He said: "I can\'t", twice... (sci-fi)'), ["He", "said", "I", "can't", "twice", "sci-fi"]),
+        (Text("Das Cafe\u0301, 2.5 km \U0001f3a5 --"), ["Das", "Cafe\u0301", "2.5", "km"]),
+        (Text("今日はrain。"), ["今", "日", "は", "rain"]),
+        (Text("उसने हिन्दी सीखी।"), ["उसने", "हिन्दी", "सीखी"]),
+        (Text("one two", " A title "), ["A", "title", "one", "two"]),
+        (Text(""), []),
+    ],
+)  # fmt: skip
+def test_words_have_no_marks_around_them(text: Text, words: list[str]) -> None:
+    assert [passage.of(text) for passage in words_of(text, 64)] == words
+
+
+def test_neighbouring_words_are_joined_beyond_a_number() -> None:
+    text = Text("b c d, e f", "a")
+    assert [passage.of(text) for passage in words_of(text, 3)] == ["a", "b c", "d, e", "f"]
+    assert len(words_of(Text("a. " * 20_000), 64)) <= 65
