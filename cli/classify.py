@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from prompts.text import Text
 
 
+_FORM = ("multi", "max_labels", "allow_none", "level", "leaves_only", "attribute")
+
+
 @dataclass(frozen=True)
 class ClassifyOptions:
     """The options that choose the labels and the classifier."""
@@ -35,6 +38,7 @@ class ClassifyOptions:
     allow_none: bool | None = None
     level: int | None = None
     leaves_only: bool | None = None
+    attribute: str | None = None
     prompt: str | None = None
     strategy: str | None = None
     explain: bool = False
@@ -53,7 +57,7 @@ class ClassifyOptions:
     @property
     def form(self) -> dict[str, Any]:
         """The options of the taxonomy's form."""
-        return {name: getattr(self, name) for name in ("multi", "max_labels", "allow_none", "level", "leaves_only")}
+        return {name: getattr(self, name) for name in _FORM}
 
 
 @click.command(
@@ -90,6 +94,7 @@ class ClassifyOptions:
     click.option("--allow-none/--at-least-one", default=None, help="Whether an answer may have no label."),
     click.option("--level", type=click.IntRange(1), help="Level of the answers in a hierarchy; 1 is the top."),
     click.option("--leaves-only/--inner-labels", default=None, help="Whether inner labels of a hierarchy are answers."),
+    click.option("--attribute", help="What the labels say about a text, for a prompt: genre, topic, intent."),
     click.option("--prompt", shell_complete=complete_prompt, help="Prompt, a name (`main.py prompts`) or a path."),
     click.option(
         "--strategy",

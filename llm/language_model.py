@@ -16,9 +16,10 @@ from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer
 from prompts.files import digest_of
 from prompts.instructions import instructed
 from prompts.registry import prompt_for
-from prompts.taxonomy import Candidates, Taxonomy, Variant
+from prompts.taxonomy import Taxonomy
 from prompts.template import AnswerFormat, FewShotExample, Prompt
 from prompts.text import Text, checked_texts
+from prompts.variants import Candidates, Variant
 
 # Part of every fingerprint. Raise it when the same inputs give other messages, or the same reply other labels.
 _VERSION = 9

@@ -102,6 +102,7 @@ def classify(
     allow_none: AllowNone | None = None,
     level: int | None = None,
     leaves_only: bool | None = None,
+    attribute: str | None = None,
     explain: bool = False,
     threshold: float | None = None,
     top_k: int | None = None,
@@ -126,6 +127,7 @@ def classify(
         allow_none: whether "none of them" is an answer; see ``Taxonomy.of`` for the default of ``labels``.
         level: of a hierarchy: answer with labels of this level (1: the top) instead of the leaves.
         leaves_only: of a hierarchy: False: an answer may be an inner label, where none of its children fits.
+        attribute: what the labels say about a text, such as ``"topic"``; prompts of a language model name it.
         explain: whether predictions have ``evidence``, the passages that support their labels.
         threshold: minimum score of a label. No label may reach it, unless ``allow_none`` is False.
         top_k: maximum number of labels and of scores, the best ones.
@@ -141,7 +143,7 @@ def classify(
         InvalidTexts: ``texts`` is a single string.
         InvalidTaxonomy, UnknownName, InvalidSetting: as in ``load_taxonomy`` and ``load_classifier``.
     """
-    chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none, level, leaves_only)
+    chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none, level, leaves_only, attribute)
     answer = threshold, top_k, score_type
     return predict(texts, chosen, classifier, allow_none, explain, *answer, instructions, examples)
 
@@ -245,6 +247,7 @@ def taxonomy_of(
     allow_none: AllowNone | None = None,
     level: int | None = None,
     leaves_only: bool | None = None,
+    attribute: str | None = None,
 ) -> Taxonomy:
     """The taxonomy that the arguments of a call mean.
 
@@ -254,9 +257,10 @@ def taxonomy_of(
     if labels is not None and taxonomy is not None:
         raise InvalidSetting("labels and taxonomy are both given; give one of them")
     if labels is None or isinstance(labels, Taxonomy):
-        found = load_taxonomy(labels or taxonomy).shaped(multi, max_labels, allow_none)
+        found = load_taxonomy(labels or taxonomy).shaped(multi, max_labels, allow_none, attribute)
     else:
-        found = registry.taxonomy_of(labels, multi=multi, max_labels=max_labels, allow_none=allow_none)
+        form = {"multi": multi, "max_labels": max_labels, "allow_none": allow_none, "attribute": attribute}
+        found = registry.taxonomy_of(labels, **form)
     return found if level is None and leaves_only is None else cut(found, level, leaves_only)
 
 

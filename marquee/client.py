@@ -16,7 +16,7 @@ from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.hierarchy import Hierarchy
 from prompts.network import connection, split_url, trimmed, without_login
-from prompts.taxonomy import Taxonomy
+from prompts.taxonomy import DEFAULT_ATTRIBUTE, Taxonomy
 from prompts.text import Text, checked_texts
 
 # kind of a text's problem -> last part of the problem type (RFC 9457) that the service answers with
@@ -179,10 +179,13 @@ def taxonomy_fields(taxonomy: Taxonomy) -> Mapping[str, Any]:
     """The fields of ``POST /classify`` for a taxonomy: its name if it is bundled, else its labels."""
     found = registry.taxonomies()
     known = None if taxonomy.name in found.own else found.get(taxonomy.name)  # a service need not have our own
-    shape = {"multi": taxonomy.multi, "max_labels": taxonomy.max_labels, "allow_none": taxonomy.allow_none}
+    known = None if known is None or known.labels != taxonomy.labels else known
+    shape: dict[str, Any] = {name: getattr(taxonomy, name) for name in ("multi", "max_labels", "allow_none")}
+    if taxonomy.attribute != (known.attribute if known else DEFAULT_ATTRIBUTE):
+        shape |= {"attribute": taxonomy.attribute}
     if isinstance(taxonomy, Hierarchy):
         shape |= {"leaves_only": taxonomy.leaves_only} | ({"level": taxonomy.level} if taxonomy.level else {})
-    if known is not None and known.labels == taxonomy.labels:
+    if known is not None:
         return {"taxonomy": taxonomy.name} | ({} if known == taxonomy else shape)
     labels = taxonomy.entries() if isinstance(taxonomy, Hierarchy) else [asdict(label) for label in taxonomy.labels]
     return {"labels": labels, **shape}

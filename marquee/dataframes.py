@@ -31,6 +31,7 @@ def classify_dataframe(
     allow_none: AllowNone | None = None,
     level: int | None = None,
     leaves_only: bool | None = None,
+    attribute: str | None = None,
     scores: bool = False,
     prefix: str = "",
     classifier: str | Classifier | None = None,
@@ -52,6 +53,7 @@ def classify_dataframe(
         allow_none: as in ``classify``.
         level: as in ``classify``.
         leaves_only: as in ``classify``.
+        attribute: as in ``classify``.
         scores: whether to add one column per label; NaN where a label has no score.
         prefix: starts the names of the new columns.
         classifier: as in ``classify``.
@@ -65,7 +67,7 @@ def classify_dataframe(
     if not isinstance(df, pandas.DataFrame):
         raise InvalidSetting(f"df is a {type(df).__name__}; give a pandas DataFrame, or use marquee.classify")
     check_columns([str(name) for name in df.columns], {"text": text, "title": title})
-    chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none, level, leaves_only)
+    chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none, level, leaves_only, attribute)
     added = _columns([], chosen, scores, prefix)
     if taken := [name for name in added if name in df.columns]:
         raise InvalidSetting(f"df has a column {taken[0]!r} already; give a prefix, such as prefix='predicted_'")

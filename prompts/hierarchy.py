@@ -19,7 +19,8 @@ from prompts.label_tree import (
     own_name,
     parent_of,
 )
-from prompts.taxonomy import AllowNone, Candidates, Label, Taxonomy, own_form, spelling_key
+from prompts.taxonomy import AllowNone, Label, Taxonomy, own_form, spelling_key
+from prompts.variants import Candidates
 
 _DIGITS = 6  # of sums of scores
 
@@ -63,6 +64,7 @@ class Hierarchy(Taxonomy):
         multi: bool | None = None,
         max_labels: int | None = None,
         allow_none: AllowNone | None = None,
+        attribute: str | None = None,
     ) -> Hierarchy:
         """Make a hierarchy of nested dicts and lists; the arguments are those of ``Taxonomy.of``.
 
@@ -71,7 +73,7 @@ class Hierarchy(Taxonomy):
         """
         branches = branches_of(labels)
         found = cls.of_branches(name, branches, **own_form(len(branches), multi, max_labels, allow_none))
-        return cast(Hierarchy, found.shaped(max_labels=max_labels))
+        return cast(Hierarchy, found.shaped(max_labels=max_labels, attribute=attribute))
 
     @classmethod
     def of_branches(cls, name: str, branches: Sequence[NestedLabel], **shape: Any) -> Hierarchy:

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
 from typing import Any, Final, Literal
 
-from prompts.errors import InvalidTaxonomy
+from prompts.errors import InvalidTaxonomy, quoted
 from prompts.files import digest_of
 
 OUT_OF_SCOPE: Final = "out_of_scope"
@@ -22,7 +22,7 @@ _MEANINGFUL = frozenset("#%@")
 _IDLE_SYMBOLS = frozenset("`|^~\u00b4\u00a8\ufe0e\ufe0f")  # the last two choose between text and emoji
 # A number keeps its sign and its inner marks: "-1" is not "1", "1.5" is not "15".
 _NUMBER_MARK = re.compile(r"(?<=\d)[.,:/\-](?=\d)|(?<![^\s])-(?=\d)")
-
+_ATTRIBUTE = re.compile(r"\S(?:.{0,48}\S)?")
 DEFAULT_ATTRIBUTE = "category"  # a small model was more accurate with this word than with "label"
 
 
@@ -70,7 +70,7 @@ class Taxonomy:
 
     Raises:
         InvalidTaxonomy: no label to predict, an empty or repeated name, a spelling that means two labels, or an
-            impossible ``max_labels``.
+            impossible ``max_labels`` or ``attribute``.
     """
 
     name: str
@@ -86,6 +86,8 @@ class Taxonomy:
             object.__setattr__(self, "max_labels", 1)
         if self.max_labels < 1:
             raise InvalidTaxonomy(f"taxonomy {self.name!r}: max_labels is {self.max_labels}; give 1 or more")
+        if fault := attribute_fault(self.attribute):
+            raise InvalidTaxonomy(f"taxonomy {self.name!r}: attribute {fault}")
         if not any(label.predict for label in self.labels):
             raise InvalidTaxonomy(f"taxonomy {self.name!r} has no label to predict; give at least one")
         self._spellings  # noqa: B018  (built now, so that a broken taxonomy is refused at load and not in use)
@@ -99,6 +101,7 @@ class Taxonomy:
         multi: bool | None = None,
         max_labels: int | None = None,
         allow_none: AllowNone | None = None,
+        attribute: str | None = None,
     ) -> Taxonomy:
         """Make a taxonomy of label names, of ``Label`` objects, or of a dict from names to descriptions.
 
@@ -109,16 +112,16 @@ class Taxonomy:
             max_labels: maximum number of labels of one text; by default all of them where ``multi`` is True.
             allow_none: whether "none of them" is an answer. By default ``"out_of_scope"`` where ``multi`` is True; else
                 only where there is a single label, which a text then has or has not.
+            attribute: what the labels say about a text, in one or two words for prompts; see ``Taxonomy``.
 
         Raises:
-            InvalidTaxonomy: ``labels`` is a string or empty, a label is not a string, or a rule of ``Taxonomy`` is
-                broken.
+            InvalidTaxonomy: ``labels`` is a string, a label is none, or a rule of ``Taxonomy`` is broken.
         """
         entries = tuple(map(_label, _items(labels)))
         if max_labels is not None and max_labels < 1:
             raise InvalidTaxonomy(f"taxonomy {name!r}: max_labels is {max_labels}; give 1 or more")
         taxonomy = cls(name, entries, **own_form(len(entries), multi, max_labels, allow_none))
-        return taxonomy.shaped(max_labels=max_labels)  # which refuses several labels where multi is False
+        return taxonomy.shaped(max_labels=max_labels, attribute=attribute)  # refuses several labels without multi
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)
@@ -180,12 +183,16 @@ class Taxonomy:
         return self._spellings.get(spelling_key(spelling))
 
     def shaped(
-        self, multi: bool | None = None, max_labels: int | None = None, allow_none: AllowNone | None = None
+        self,
+        multi: bool | None = None,
+        max_labels: int | None = None,
+        allow_none: AllowNone | None = None,
+        attribute: str | None = None,
     ) -> Taxonomy:
-        """The same labels with another shape of answer; None leaves a part as it is.
+        """The same labels with another shape of answer, or another attribute; None leaves a part as it is.
 
         Raises:
-            InvalidTaxonomy: several labels per text in a single-label taxonomy.
+            InvalidTaxonomy: several labels per text in a single-label taxonomy; an impossible ``attribute``.
         """
         several = self.multi if multi is None else multi
         if not several and (max_labels or 1) > 1:
@@ -195,9 +202,10 @@ class Taxonomy:
             )
         most = max_labels or (self.max_labels if several == self.multi else len(self.names))
         none = self.allow_none if allow_none is None else allow_none
-        if (several, most, none) == (self.multi, self.max_labels, self.allow_none):
+        about = self.attribute if attribute is None else attribute
+        if (several, most, none, about) == (self.multi, self.max_labels, self.allow_none, self.attribute):
             return self  # spellings and digest of a new one would cost more than most requests' other preparations
-        return _reshaped(self, several, most, none)
+        return _reshaped(self, several, most, none, about)
 
     def as_json(self) -> dict[str, Any]:
         """All of it as JSON takes it, its digest included."""
@@ -220,13 +228,12 @@ class Taxonomy:
                 twice = f"the label {owner!r} occurs twice; keep one"
                 alike = f"the labels {owner!r} and {label.name!r} differ only in case or punctuation; rename one"
                 raise InvalidTaxonomy(f"taxonomy {self.name!r}: {twice if owner == label.name else alike}")
-        for label in self.labels:
-            for alias in label.aliases:
-                if (owner := self._claim(spellings, alias, label)) not in (None, label.name):
-                    raise InvalidTaxonomy(
-                        f"taxonomy {self.name!r}: the alias {alias!r} of {label.name!r} also means {owner!r}; "
-                        "give it to one of them"
-                    )
+        for label, alias in [(one, alias) for one in self.labels for alias in one.aliases]:
+            if (owner := self._claim(spellings, alias, label)) not in (None, label.name):
+                raise InvalidTaxonomy(
+                    f"taxonomy {self.name!r}: the alias {alias!r} of {label.name!r} also means {owner!r}; "
+                    "give it to one of them"
+                )
         return spellings
 
     def _claim(self, spellings: dict[str, str], spelling: str, label: Label) -> str | None:
@@ -249,8 +256,14 @@ def own_form(count: int, multi: bool | None, max_labels: int | None, allow_none:
 
 
 @lru_cache(64)
-def _reshaped(taxonomy: Taxonomy, multi: bool, max_labels: int, allow_none: AllowNone) -> Taxonomy:
-    return replace(taxonomy, multi=multi, max_labels=max_labels, allow_none=allow_none)
+def _reshaped(taxonomy: Taxonomy, multi: bool, max_labels: int, allow_none: AllowNone, attribute: str) -> Taxonomy:
+    return replace(taxonomy, multi=multi, max_labels=max_labels, allow_none=allow_none, attribute=attribute)
+
+
+def attribute_fault(attribute: Any) -> str | None:
+    """What is wrong with an attribute, and what to do; None where prompts can name it."""
+    fits = isinstance(attribute, str) and _ATTRIBUTE.fullmatch(attribute)
+    return None if fits else f"is {quoted(str(attribute))}; give a word or two, such as 'topic', of up to 50 characters"
 
 
 def spelling_key(spelling: str) -> str:
@@ -285,15 +298,3 @@ def _label(item: Any) -> Label:
 
 def _carries_meaning(mark: str) -> bool:
     return mark in _MEANINGFUL or (mark not in _IDLE_SYMBOLS and unicodedata.category(mark)[0] not in "PZC")
-
-
-@dataclass(frozen=True)
-class Variant(Taxonomy):
-    """The labels of another taxonomy in another order, or some of them; what is learned for that one applies."""
-
-    whole: str = ""  # versioned name of that taxonomy
-
-
-@dataclass(frozen=True)
-class Candidates(Variant):
-    """The labels of a taxonomy that a shortlist left for one text; other texts have other candidates."""

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from prompts.errors import InvalidTaxonomy, fault_of, shown
 from prompts.hierarchy import Hierarchy, cut
 from prompts.label_tree import NestedLabel
-from prompts.taxonomy import DEFAULT_ATTRIBUTE, AllowNone, Label, Taxonomy
+from prompts.taxonomy import DEFAULT_ATTRIBUTE, AllowNone, Label, Taxonomy, attribute_fault
 from prompts.yaml_file import read_yaml
 
 # Limits of one label, in characters. A label is encoded, and printed into every prompt: its length is work per text.
@@ -37,6 +37,15 @@ LabelName = Annotated[str, _at_most(NAME_CHARS), Field(json_schema_extra={"maxLe
 LabelDescription = Annotated[
     str, _at_most(DESCRIPTION_CHARS), Field(json_schema_extra={"maxLength": DESCRIPTION_CHARS})
 ]
+
+
+def _attribute(value: str) -> str:
+    if fault := attribute_fault(value):
+        raise ValueError(fault)
+    return value
+
+
+LabelAttribute = Annotated[str, AfterValidator(_attribute), Field(json_schema_extra={"minLength": 1, "maxLength": 50})]
 _Aliases = Annotated[list[LabelName], _at_most(ALIASES, "aliases"), Field(json_schema_extra={"maxItems": ALIASES})]
 
 
@@ -82,7 +91,7 @@ class TaxonomyFile(BaseModel):
 
     model_config = ConfigDict(extra="forbid", strict=True)
     subject: str = "text"
-    attribute: Annotated[str, Field(min_length=1, max_length=50, pattern=r"^[^\n]*$")] = DEFAULT_ATTRIBUTE
+    attribute: LabelAttribute = DEFAULT_ATTRIBUTE
     multi: bool = True
     max_labels: int = 5
     allow_none: AllowNone = False

@@ -91,6 +91,7 @@ def test_scores_are_shown_on_demand() -> None:
         (["classify", "x", "--labels", "a", "--taxonomy", "tmdb"], "either --labels or --taxonomy"),
         (["classify", "x", "--labels", "a,A"], "differ only in case"),
         (["classify", "x", "--single", "--max-labels", "2"], "max_labels cannot be 2"),
+        (["classify", "x", "--labels", "a,b", "--attribute", "x" * 51], "give a word or two"),
         (["taxonomies", "show", "tmbd"], "did you mean 'tmdb'"),
         (["prompts", "show", "nothing"], "there is no prompt 'nothing'"),
         (["evaluate", "--data", "none.jsonl"], "No such file"),
@@ -112,6 +113,14 @@ def test_a_taxonomy_may_come_from_a_file(away: Path) -> None:
     assert "heat wave" in call("taxonomies", "show", "weather.yaml").stdout
     refused = call("classify", "x", "--taxonomy", "wether.yaml")
     assert (refused.exit_code, "there is no file wether.yaml" in refused.stderr) == (1, True)
+
+
+def test_the_attribute_of_own_labels_is_in_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    with endpoint(says('["crash"]')) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        asked = ("--labels", "crash,billing", "--attribute", "team", "--strategy", "json_list")
+        assert call("classify", "It stops.", *asked).stdout.startswith("crash")
+    assert "Choose the one team that fits" in server.requests[-1]["messages"][0]["content"]
 
 
 def test_no_text_at_all_is_a_usage_error() -> None:

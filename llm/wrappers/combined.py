@@ -10,8 +10,9 @@ from dataclasses import dataclass, fields, replace
 from itertools import groupby
 
 from llm.classifier import Classifier, LabelsOffered, Prediction, total_usage
-from prompts.taxonomy import OUT_OF_SCOPE, Candidates, Label, Taxonomy, Variant
+from prompts.taxonomy import OUT_OF_SCOPE, Label, Taxonomy
 from prompts.text import Text, checked_texts
+from prompts.variants import Candidates, Variant
 
 CANDIDATES = 20  # labels in a prompt of a longer taxonomy, where the settings name no number
 _OUTAGE = frozenset(["unreachable", "busy"])

@@ -181,8 +181,8 @@ class ClassifyRequest(AnswerFields, FilmFields):
     def resolve_taxonomy(self, default: Taxonomy) -> Taxonomy:
         """The request's own taxonomy, a named one, or the default.
 
-        The request's ``multi``, ``max_labels``, ``allow_none``, ``level`` and ``leaves_only`` replace those of the
-        taxonomy.
+        The request's ``multi``, ``max_labels``, ``allow_none``, ``attribute``, ``level`` and ``leaves_only`` replace
+        those of the taxonomy.
 
         Raises:
             UnknownName: no taxonomy has this name.
@@ -196,9 +196,11 @@ def resolved_taxonomy(fields: LabelFields, default: Taxonomy) -> Taxonomy:
     form = fields.multi, fields.max_labels, fields.allow_none
     if fields.labels is not None:
         own = own_form(sum(entry.count for entry in fields.labels), *form)
-        found = taxonomy_of(_CUSTOM, fields.labels, **own).shaped(max_labels=fields.max_labels)
+        form = None, fields.max_labels, None
+        found = taxonomy_of(_CUSTOM, fields.labels, **own)
     else:
-        found = (registry.taxonomy(fields.taxonomy) if fields.taxonomy is not None else default).shaped(*form)
+        found = registry.taxonomy(fields.taxonomy) if fields.taxonomy is not None else default
+    found = found.shaped(*form, fields.attribute)
     level, leaves_only = fields.level, fields.leaves_only
     return found if level is None and leaves_only is None else cut(found, level, leaves_only)
 

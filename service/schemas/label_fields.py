@@ -12,7 +12,7 @@ from llm.classifier import ScoreType
 from marquee.answer_options import AnswerOptions, resolved_examples
 from marquee.factory import RequestOptions
 from prompts.taxonomy import AllowNone, Taxonomy
-from prompts.taxonomy_file import LabelDescription, LabelName, LabelOrName
+from prompts.taxonomy_file import LabelAttribute, LabelDescription, LabelName, LabelOrName
 from prompts.template import FewShotExample
 from prompts.text import Text
 
@@ -46,6 +46,9 @@ class LabelFields(BaseModel):
     )
     leaves_only: bool | None = Field(
         None, description="of a hierarchy; false: an answer may be an inner label, where none of its children fits"
+    )
+    attribute: LabelAttribute | None = Field(
+        None, description="what the labels say about a text, in a word or two for a prompt: genre, topic, intent"
     )
 
 

@@ -10,8 +10,9 @@ from llm.embedded.matcher import matcher
 from llm.hierarchical import Hierarchical, by_leaves
 from llm.wrappers.combined import Shortlist
 from prompts.hierarchy import Hierarchy, cut
-from prompts.taxonomy import Candidates, Taxonomy
+from prompts.taxonomy import Taxonomy
 from prompts.text import Text
+from prompts.variants import Candidates
 
 TREE = {"A": ["1", "2"], "B": ["1", "2"], "C": ""}
 ONE = Hierarchy.of(TREE, name="tree", multi=False)

@@ -100,10 +100,13 @@ def test_key_and_time_go_along() -> None:
 
 def test_a_taxonomy_of_ones_own_is_sent_along_and_a_known_one_by_its_name() -> None:
     own = Taxonomy("mine", (Label("a", "first", ("one",)), Label("b")), multi=False)
+    films = Taxonomy.of(["a", "b"], name="tmdb", attribute=TMDB.attribute)
     with endpoint(answering("a")) as server:
-        for taxonomy in (TMDB, TMDB.shaped(max_labels=2), own):
+        for taxonomy in (TMDB, TMDB.shaped(max_labels=2), own, TMDB.shaped(attribute="style"), films):
             Client(root(server.url)).classify(["x"], taxonomy)
-    named, shaped, sent = server.requests
+    named, shaped, sent, other, other_labels = server.requests
+    assert [one.get("attribute") for one in server.requests] == [None, None, None, "style", "genre"]
+    assert (other["taxonomy"], "taxonomy" in other_labels) == ("tmdb", False)
     assert named["taxonomy"] == "tmdb"
     assert "max_labels" not in named
     assert (shaped["taxonomy"], shaped["max_labels"]) == ("tmdb", 2)

@@ -115,6 +115,14 @@ def test_options_shape_the_answer() -> None:
     assert set(one.scores) == set(marquee.load_taxonomy("tmdb"))
 
 
+def test_an_attribute_changes_the_taxonomy_of_the_answer() -> None:
+    plain, named = (
+        marquee.classify(TICKETS[:1], LABELS, attribute=attribute)[0].source.taxonomy for attribute in (None, "team")
+    )
+    assert plain != named
+    assert named == marquee.Taxonomy.of(LABELS, attribute="team").versioned_name
+
+
 def test_a_text_that_fails_has_a_problem_and_the_others_have_labels() -> None:
     found = marquee.classify([TICKETS[0], None, float("nan"), "", 7, TICKETS[1]], LABELS)  # type: ignore[list-item]
     assert [one.problem.kind if one.problem else "" for one in found] == ["", *["empty"] * 4, ""]
@@ -157,6 +165,7 @@ def test_a_classifier_given_by_name_is_loaded_once(monkeypatch: pytest.MonkeyPat
         (lambda: marquee.classify(TICKETS, ["a", "A "]), InvalidTaxonomy, "differ only in case"),
         (lambda: marquee.classify(TICKETS, LABELS, multi=False, max_labels=2), InvalidTaxonomy, "cannot be 2"),
         (lambda: marquee.classify(TICKETS, LABELS, max_labels=0), InvalidTaxonomy, "max_labels is 0; give 1 or more"),
+        (lambda: marquee.classify(TICKETS, LABELS, attribute=""), InvalidTaxonomy, "attribute is ''; give a word"),
         (lambda: marquee.classify(TICKETS, LABELS, taxonomy="tmdb"), InvalidSetting, "give one of them"),
         (lambda: marquee.classify(TICKETS, taxonomy="tmbd"), UnknownName, "did you mean 'tmdb'?"),
         (lambda: marquee.load_taxonomy("my.yaml"), InvalidTaxonomy, "there is no file my.yaml"),

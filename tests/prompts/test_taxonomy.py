@@ -1,8 +1,10 @@
 """LabelEmbeddingCache: what a spelling means, and what is refused."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 
 from prompts import registry
 from prompts.errors import InvalidPrompt, InvalidTaxonomy, UnknownName
+from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Label, Taxonomy
 from prompts.taxonomy_file import load_taxonomy
 from prompts.template import LABEL_NAME
@@ -18,7 +21,7 @@ from prompts.text import Text
 TMDB = registry.taxonomy("tmdb")
 
 
-def of(*names: str, **shape: bool | int) -> Taxonomy:
+def of(*names: str, **shape: bool | int | str) -> Taxonomy:
     return Taxonomy("own", tuple(Label(name) for name in names), **shape)  # type: ignore[arg-type]
 
 
@@ -89,6 +92,24 @@ def test_shaped_changes_the_answer_and_not_the_labels() -> None:
     assert TMDB.shaped(max_labels=2) is TMDB.shaped(max_labels=2), "spelled out once, not for every request"
     with pytest.raises(InvalidTaxonomy, match="max_labels cannot be 3"):
         TMDB.shaped(multi=False, max_labels=3)
+    assert (TMDB.attribute, TMDB.shaped(attribute="style").attribute) == ("genre", "style")
+
+
+@pytest.mark.parametrize("attribute", ["", " ", " genre", "genre\n", "a\nb", "x" * 51, 7])
+def test_an_attribute_is_a_word_or_two_wherever_it_is_given(tmp_path: Path, attribute: Any) -> None:
+    path = tmp_path / "own.yaml"
+    path.write_text(json.dumps({"labels": ["a", "b"], "attribute": attribute}))
+    calls: list[Callable[[], Taxonomy]] = [
+        lambda: Taxonomy.of(["a", "b"], attribute=attribute),
+        lambda: Hierarchy.of({"a": ["b"]}, attribute=attribute),
+        lambda: TMDB.shaped(attribute=attribute),
+        lambda: load_taxonomy(path),
+    ]
+    for refused in calls:
+        with pytest.raises(InvalidTaxonomy, match=r"attribute:? is "):
+            refused()
+    assert Taxonomy.of(["a", "b"], attribute="tone of voice").attribute == "tone of voice"
+    assert Hierarchy.of({"a": ["b"]}, attribute="x" * 50).step("").attribute == "x" * 50
 
 
 def test_the_digest_changes_with_anything_that_matters() -> None:
@@ -101,9 +122,10 @@ def test_the_digest_changes_with_anything_that_matters() -> None:
             of("a", "b", max_labels=1),
             of("a", "b", allow_none=True),
             Taxonomy("own", (Label("a", "first"), Label("b"))),
+            of("a", "b", attribute="topic"),
         )
     }
-    assert len(digests) == 6
+    assert len(digests) == 7
     assert of("a", "b").digest == of("a", "b").digest
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -208,6 +209,32 @@ def test_instructions_end_the_system_message_and_change_prompt_and_cache_key(tmp
     assert not answer(client, **sent, instructions="Another.")["cached"]
 
 
+@pytest.mark.parametrize("taxonomy", [{"labels": OWN}, {"taxonomy": "sentiment"}], ids=["own labels", "by name"])
+def test_the_attribute_is_in_the_prompt_and_in_the_cache_key(tmp_path: Path, taxonomy: dict[str, Any]) -> None:
+    seen: list[Conversation] = []
+    client = model({"A": 0.6, "B": 0.3, "C": 0.1}, seen, cache=tmp_path / "answers")
+    sent = {**taxonomy, "strategy": "label_tokens"}
+    before = answer(client, **sent)
+    first = answer(client, **sent, attribute="team <|im_end|>")
+    assert "Choose the one team < |im_end| > that" in seen[-1][0]["content"]
+    assert "Which team < |im_end| > fits" in seen[-1][-1]["content"]
+    assert (first["cached"], first["taxonomy"] == before["taxonomy"]) == (False, False)
+    again = [answer(client, **sent, **more)["cached"] for more in ({}, {"attribute": "team <|im_end|>"})]
+    assert again == [True, True]
+    assert not answer(client, **sent, attribute="mood")["cached"]
+
+
+def test_each_of_several_taxonomies_and_each_text_has_its_attribute() -> None:
+    seen: list[Conversation] = []
+    client = model({"A": 0.6, "B": 0.3, "C": 0.1}, seen)
+    own = {"labels": OWN, "attribute": "team"}
+    answer(client, taxonomies=["sentiment", own], strategy="label_tokens")
+    texts = ["a", {"text": "b", **own}]
+    client.post("/classify", json={"texts": texts, "taxonomy": "news", "strategy": "label_tokens"})
+    words = [re.search(r"Which (\w+) fits", conversation[-1]["content"]) for conversation in seen]
+    assert sorted(word[1] for word in words if word) == ["sentiment", "team", "team", "topic"]
+
+
 def test_examples_are_turns_before_the_text_and_may_be_explained() -> None:
     seen: list[Conversation] = []
     client = model({"A": 0.6, "B": 0.3, "C": 0.1}, seen)
@@ -257,13 +284,18 @@ def test_the_embedded_classifier_reads_neither_and_says_so(client: FlaskClient) 
         ({"labels": OWN, "examples": [{"text": "a", "labels": OWN}]}, "examples", "examples.0 has 3 labels; at most 1"),
         ({"labels": OWN, "examples": [{"text": "a", "labels": []}]}, "examples", "examples.0 has no label"),
         ({"labels": OWN, "examples": [{"text": "a", "label": "crash"}]}, "examples.0.label", "did you mean 'labels'?"),
+        ({"labels": OWN, "attribute": "x" * 51}, "attribute", "give a word or two, such as 'topic'"),
+        ({"taxonomies": [{"labels": OWN, "attribute": ""}]}, "taxonomies.0.attribute", "attribute: is ''; give a word"),
+        ({"taxonomies": ["tmdb"], "attribute": "team"}, None, "send attribute in the entries of taxonomies"),
         ({"allow_none": "sometimes"}, "allow_none", "give true or false or 'out_of_scope'"),
     ],
 )
-def test_a_wrong_option_is_one_sentence_with_the_place(client: FlaskClient, sent: Any, field: str, said: str) -> None:
+def test_a_wrong_option_is_one_sentence_with_the_place(
+    client: FlaskClient, sent: Any, field: str | None, said: str
+) -> None:
     response = client.post("/classify", json={"text": TICKET, **sent})
     body = response.get_json()
-    assert (response.status_code, body["field"]) == (422, field)
+    assert (response.status_code, body.get("field")) == (422, field)
     assert said in body["detail"]
 
 
