@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import EndpointOptions, collected, endpoint_options, json_option, print_json, say
+from cli.answers import print_answers
+from cli.arguments import EndpointOptions, collected, endpoint_options, json_option
 from cli.group import examples
 from cli.names import SYSTEMS_HELP, complete_prompt, complete_strategy, complete_systems, complete_taxonomy
 
@@ -22,8 +23,11 @@ if TYPE_CHECKING:
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
 
-
 _FORM = ("multi", "max_labels", "allow_none", "level", "leaves_only", "attribute")
+
+
+def _is_file(taxonomy: str) -> bool:
+    return taxonomy.endswith((".yaml", ".yml"))
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,7 @@ class ClassifyOptions:
 
     system: str | None = None
     labels: tuple[str, ...] = ()
-    taxonomy: str | None = None
+    taxonomies: tuple[str, ...] = ()
     multi: bool | None = None
     max_labels: int | None = None
     allow_none: bool | None = None
@@ -52,12 +56,30 @@ class ClassifyOptions:
     @property
     def plain(self) -> bool:
         """Whether no option changes the form of an answer, or may have no effect."""
-        return replace(self, taxonomy=None, cache=True) == ClassifyOptions()
+        return replace(self, taxonomies=(), cache=True) == ClassifyOptions()
 
     @property
     def form(self) -> dict[str, Any]:
         """The options of the taxonomy's form."""
         return {name: getattr(self, name) for name in _FORM}
+
+    def check(self) -> None:
+        """Refuse options that contradict each other."""
+        if self.labels and self.taxonomies:
+            raise click.UsageError("give either --labels or --taxonomy")
+        if len(self.taxonomies) < 2:
+            return
+        if repeated := next((name for name in self.names if self.names.count(name) > 1), None):
+            raise click.UsageError(f"two of the taxonomies are called {repeated!r}; give each once")
+        for option in click.get_current_context().command.params:
+            if option.name in (*_FORM, "examples") and getattr(self, option.name) is not None:
+                spelt = "/".join((*option.opts, *option.secondary_opts))
+                raise click.UsageError(f"{spelt} is for one taxonomy; leave it out, or give one --taxonomy")
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the answers: those of the taxonomies."""
+        return [Path(name).stem if _is_file(name) else name for name in self.taxonomies] or [""]
 
 
 @click.command(
@@ -66,6 +88,7 @@ class ClassifyOptions:
         'classify "A smith forges a magic sword."',
         'classify "The app crashes." --labels bug,billing,praise',
         'classify "Great stay." --taxonomy sentiment --scores --explain',
+        'classify "Great stay." --taxonomy sentiment --taxonomy emotions',
         'classify "Great stay." --taxonomy sentiment --system hf:my-model',
         'classify "Great stay." --base-url http://127.0.0.1:8000/v1 --json',
     ),
@@ -79,8 +102,10 @@ class ClassifyOptions:
     click.option("--system", shell_complete=complete_systems, help=f"{SYSTEMS_HELP}.  [default: that of the settings]"),
     click.option(
         "--taxonomy",
+        "taxonomies",
+        multiple=True,
         shell_complete=complete_taxonomy,
-        help="Taxonomy: a name (see `main.py taxonomies`) or a YAML file.",
+        help="Taxonomy: a name (see `main.py taxonomies`) or a YAML file. Repeatable: one answer each.",
     ),
     click.option(
         "--labels",
@@ -135,22 +160,25 @@ def classify(
     item = _text(text, overview, title)
     if year is not None and not lookup:
         raise click.UsageError("--year is for --lookup; give both")
-    if options.labels and options.taxonomy:
-        raise click.UsageError("give either --labels or --taxonomy")
+    options.check()
     if url and endpoint.given:
         raise click.UsageError(f"{endpoint.given}: the service at --url has its own model; leave them out")
     if options.system and (needless := endpoint.given or _given(options) or ("--url" if url else "")):
         raise click.UsageError(f"--system {options.system} chooses what answers; leave {needless} out")
     if url:
-        answer = _classify_by_service(url, key, item, options, lookup, year)
+        found = _classify_by_service(url, key, item, options, lookup, year)
     elif lookup:
-        answer = _classify_by_title(item, options, endpoint.settings(), year)
+        found = _classify_by_title(item, options, endpoint.settings(), year)
     else:
-        answer = _classify_here(item, options, endpoint.settings())
-    if answer.prediction.problem:
-        raise click.ClickException(answer.prediction.problem.detail)
-    implied = bool(options.labels or options.top_k or options.score_type)
-    _print_answer(answer, implied if scores is None else scores, as_json)
+        found = _classify_here(item, options, endpoint.settings())
+    answers = dict(zip(options.names, found, strict=True))
+    failed = {name: one.prediction.problem for name, one in answers.items() if one.prediction.problem}
+    if len(failed) < len(answers):
+        implied = bool(options.labels or options.top_k or options.score_type)
+        print_answers(answers, implied if scores is None else scores, as_json)
+    if failed:
+        heads = {name: f"{name}: " if len(answers) > 1 else "" for name in failed}
+        raise click.ClickException("; ".join(heads[name] + problem.detail for name, problem in failed.items()))
 
 
 def _text(text: str | None, overview: str | None, title: str) -> Text:
@@ -167,23 +195,24 @@ def _text(text: str | None, overview: str | None, title: str) -> Text:
     return item
 
 
-def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> ServiceAnswer:
-    """Label a text in this process."""
+def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> list[ServiceAnswer]:
+    """Label a text in this process, with each taxonomy."""
     from marquee.classification import load_prompt, taxonomy_of
     from marquee.client import ServiceAnswer
     from marquee.factory import RequestOptions, classifier_of
 
     labels = _names(options.labels)
     default = settings.taxonomy if labels is None else None  # of these settings: others may be invalid
-    taxonomy = taxonomy_of(labels, options.taxonomy or default, **options.form)
+    taxonomies = [taxonomy_of(labels, name, **options.form) for name in options.taxonomies or (default,)]
     prompt = load_prompt(options.prompt) if options.prompt else None
     request = RequestOptions.of(prompt, options.strategy, options.cache)
     if options.plain:
-        prediction = classifier_of(settings, request).classify([text], taxonomy)[0]
-        return ServiceAnswer(prediction, genres=taxonomy.subject == "film")
+        classifier = classifier_of(settings, request)
+        found = [(one, classifier.classify([text], one)[0]) for one in taxonomies]
+        return [ServiceAnswer(prediction, genres=one.subject == "film") for one, prediction in found]
     from marquee.answer_options import AnswerOptions, classify_with_options, read_examples, resolved_examples
 
-    examples = resolved_examples(read_examples(options.examples), taxonomy)
+    examples = resolved_examples(read_examples(options.examples), taxonomies[0])
     answer = AnswerOptions(
         options.threshold, options.top_k, options.score_type, options.allow_none is False, explain=options.explain
     )
@@ -191,8 +220,8 @@ def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> 
         request, instructions=options.instructions or "", examples=examples, score_type=options.score_type
     )
     system, cache = options.system, options.cache
-    classifier = _opened(system, text, taxonomy, cache) if system else classifier_of(settings, request)
-    return classify_with_options(classifier, [text], taxonomy, request, answer)[0]
+    classifier = _opened(system, text, taxonomies[0], cache) if system else classifier_of(settings, request)
+    return [classify_with_options(classifier, [text], one, request, answer)[0] for one in taxonomies]
 
 
 def _given(options: ClassifyOptions) -> str:
@@ -208,7 +237,9 @@ def _opened(system: str, text: Text, taxonomy: Taxonomy, cache: bool) -> Classif
     return from_spec(system, SystemContext(taxonomy, [text], cache)).open().classifier
 
 
-def _classify_by_title(text: Text, options: ClassifyOptions, settings: Settings, year: int | None) -> ServiceAnswer:
+def _classify_by_title(
+    text: Text, options: ClassifyOptions, settings: Settings, year: int | None
+) -> list[ServiceAnswer]:
     """Look up the text of a title, and label it in this process."""
     from service.schemas.classify import ClassifyRequest
     from service.title_lookup import TitleLookup, lookup_of
@@ -216,29 +247,30 @@ def _classify_by_title(text: Text, options: ClassifyOptions, settings: Settings,
     titles = TitleLookup(lookup_of(settings), settings.max_text_chars, settings.lookup_timeout)
     request = ClassifyRequest(text=text.body, title=text.title, year=year, lookup=True)
     (result,) = titles.look_up(request)
-    return replace(_classify_here(result.text, options, settings), lookup=result.answer.model_dump(exclude_none=True))
+    lookup = result.answer.model_dump(exclude_none=True)
+    return [replace(answer, lookup=lookup) for answer in _classify_here(result.text, options, settings)]
 
 
 def _classify_by_service(
     url: str, key: str | None, text: Text, options: ClassifyOptions, lookup: bool, year: int | None
-) -> ServiceAnswer:  # fmt: skip
+) -> list[ServiceAnswer]:  # fmt: skip
     from marquee.client import Client
     from marquee.settings import read_settings
 
     client = Client(url, options.cache, key=key or read_settings().key.get_secret_value())
-    fields = _request_fields(options)
-    return client.look_up(text, year, fields) if lookup else client.answers([text], fields)[0]
+    requests = [_request_fields(options, name) for name in options.taxonomies or (None,)]
+    return [client.look_up(text, year, one) if lookup else client.answers([text], one)[0] for one in requests]
 
 
-def _request_fields(options: ClassifyOptions) -> dict[str, Any]:
+def _request_fields(options: ClassifyOptions, taxonomy: str | None) -> dict[str, Any]:
     """The fields of ``POST /classify``; the taxonomy of a file becomes labels."""
     from marquee.client import taxonomy_fields
 
-    labels: Mapping[str, Any] = {"taxonomy": options.taxonomy, "labels": _names(options.labels), **options.form}
-    if (options.taxonomy or "").endswith((".yaml", ".yml")):
+    labels: Mapping[str, Any] = {"taxonomy": taxonomy, "labels": _names(options.labels), **options.form}
+    if taxonomy and _is_file(taxonomy):
         from marquee.classification import taxonomy_of
 
-        labels = taxonomy_fields(taxonomy_of(None, options.taxonomy, **options.form))
+        labels = taxonomy_fields(taxonomy_of(None, taxonomy, **options.form))
     names = ("prompt", "strategy", "threshold", "top_k", "score_type", "instructions")
     fields = {**labels, **{name: getattr(options, name) for name in names}, "explain": options.explain or None}
     if options.examples:
@@ -260,33 +292,3 @@ def _names(values: Iterable[str]) -> list[str] | None:
     if values and not names:
         raise click.UsageError("--labels names no label; give names with commas between")
     return names or None
-
-
-def _print_answer(answer: ServiceAnswer, scores: bool, as_json: bool) -> None:
-    prediction, lookup = answer.prediction, answer.lookup
-    if as_json:
-        return _print_json(answer, scores)
-    click.echo(", ".join(prediction.labels) or "none of the labels applies")
-    if scores or prediction.evidence is not None:
-        from cli.score_bars import evidence_lines, score_lines
-
-        shown = score_lines(prediction.scores, prediction.labels) if scores else ()
-        for line in (*shown, *evidence_lines(prediction)):
-            click.echo(line)
-    shortlist = prediction.shortlist
-    chosen_from = f", from {shortlist.offered} of {shortlist.total} labels" if shortlist else ""
-    say(f"— {prediction.source.model}{chosen_from}{', cached' if prediction.cached else ''}")
-    for note in answer.notes:
-        say(f"— {note}")
-    if lookup:
-        say(f"— look-up: {lookup['note']}{' ' + lookup['url'] if 'url' in lookup else ''}")
-    return None
-
-
-def _print_json(answer: ServiceAnswer, scores: bool) -> None:
-    from service.schemas.answer_parts import LookupAnswer
-    from service.schemas.classify import ClassifyAnswer
-
-    lookup = LookupAnswer.model_validate(answer.lookup) if answer.lookup else None
-    shown = ClassifyAnswer.of(answer.prediction, scores, lookup, answer.genres, answer.notes, answer.applied)
-    print_json(shown.body())

@@ -17,6 +17,7 @@ from tests.support.misbehaving import body, endpoint, says
 
 pytestmark = pytest.mark.usefixtures("away")
 FILMS = Path(__file__).parent.parent / "data" / "sample" / "films.jsonl"
+BOTH = ("--taxonomy", "tmdb", "--taxonomy", "sentiment")
 PLOT = "A young wizard learns magic to defeat a dragon."
 
 
@@ -90,6 +91,9 @@ def test_scores_are_shown_on_demand() -> None:
         (["classify", "x", "--overview", "y"], "the same thing"),
         (["classify", "x", "--labels", "a", "--taxonomy", "tmdb"], "either --labels or --taxonomy"),
         (["classify", "x", "--labels", "a,A"], "differ only in case"),
+        (["classify", "x", *BOTH, "--taxonomy", "tmdb"], "two of the taxonomies are called 'tmdb'; give each once"),
+        (["classify", "x", *BOTH, "--single"], "--multi/--single is for one taxonomy; leave it out, or give one"),
+        (["classify", "x", *BOTH, "--examples", "a.jsonl"], "--examples is for one taxonomy"),
         (["classify", "x", "--single", "--max-labels", "2"], "max_labels cannot be 2"),
         (["classify", "x", "--labels", "a,b", "--attribute", "x" * 51], "give a word or two"),
         (["taxonomies", "show", "tmbd"], "did you mean 'tmdb'"),
@@ -113,6 +117,34 @@ def test_a_taxonomy_may_come_from_a_file(away: Path) -> None:
     assert "heat wave" in call("taxonomies", "show", "weather.yaml").stdout
     refused = call("classify", "x", "--taxonomy", "wether.yaml")
     assert (refused.exit_code, "there is no file wether.yaml" in refused.stderr) == (1, True)
+
+
+def test_several_taxonomies_have_one_answer_each(away: Path) -> None:
+    (away / "weather.yaml").write_text("labels: [snow, heat wave]\nmulti: false\n")
+    names = ("tickets", "weather.yaml", "sentiment")
+    both = [argument for name in names for argument in ("--taxonomy", name)]
+    text = "The lake is frozen over and the app crashes."
+    shown = call("classify", text, *both)
+    assert [line.partition(": ")[0] for line in shown.stdout.splitlines()] == ["tickets", "weather", "sentiment"]
+    assert shown.stderr == "— embedded/matcher.v1\n"
+    for options in ((), ("--scores", "--top-k", "1")):
+        answers = json.loads(call("classify", text, *both, *options, "--json", "--no-cache").stdout)["taxonomies"]
+        alone = [
+            json.loads(call("classify", text, "--taxonomy", name, *options, "--json", "--no-cache").stdout)
+            for name in names
+        ]
+        assert answers == dict(zip(("tickets", "weather", "sentiment"), alone, strict=True))
+
+
+def test_one_taxonomy_without_an_answer_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    both = ("--taxonomy", "sentiment", "--taxonomy", "news")
+    with endpoint(says('["positive"]')) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        result = call("classify", "x", *both, "--strategy", "json_list")
+        body = json.loads(call("classify", "x", *both, "--strategy", "json_list", "--json").stdout)["taxonomies"]
+    assert (result.exit_code, result.stdout) == (1, "sentiment: positive\n")
+    assert "Error: news: " in result.stderr
+    assert (body["sentiment"]["labels"], "problem" in body["news"]) == (["positive"], True)
 
 
 def test_the_attribute_of_own_labels_is_in_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:

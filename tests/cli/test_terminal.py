@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from cli.score_bars import bars
+from cli.answers import bars
 from main import main
 from marquee.serving import with_vllm
 from marquee.settings import read_settings

@@ -165,6 +165,14 @@ def test_the_command_line_asks_a_running_service(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.usefixtures("away")
+def test_the_command_line_sends_each_of_several_taxonomies_to_the_service() -> None:
+    with endpoint(answering("War")) as server:
+        shown = call("a plot", "--url", root(server.url), "--taxonomy", "imdb", "--taxonomy", "tmdb", "--top-k", "2")
+    assert [line.partition("  ")[0] for line in shown.stdout.splitlines()] == ["imdb: War", "tmdb: War"]
+    assert [(one["taxonomy"], one["top_k"]) for one in server.requests] == [("imdb", 2), ("tmdb", 2)]
+
+
+@pytest.mark.usefixtures("away")
 def test_a_service_that_refuses_is_an_error_of_the_command_line(monkeypatch: pytest.MonkeyPatch) -> None:
     with endpoint(refusing(401, "no-key")) as server:
         result: Any = call("a plot", "--url", root(server.url))
