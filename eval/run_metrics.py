@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from eval.hierarchy import hierarchical_metrics
+from eval.hierarchy import F1, hierarchical_metrics
 from eval.metrics import ACCURACY, CALIBRATION, METRICS, RANKING, Metric, single
 from eval.results import RunResults, run_folders
 from eval.rows import RunRow
@@ -25,7 +25,7 @@ RunMetrics = Mapping[str, float | None]
 
 TABLE_COLUMNS = ("micro-F1", "macro-F1", "Jaccard", "p50 ms", "texts/s", "USD per 1,000")
 _MAIN = (
-    "accuracy", "micro-F1", "macro-F1", "Jaccard", "p50 ms", "texts/s", "USD per 1,000", "texts"
+    "accuracy", "micro-F1", "macro-F1", F1, "Jaccard", "p50 ms", "texts/s", "USD per 1,000", "texts"
 )  # fmt: skip
 _MAIN_COLUMNS = 6
 HEADLINES = ("micro-F1", "macro-F1", "samples-F1", "Jaccard", "subset accuracy", "AL-1", "AL-2")
@@ -114,7 +114,6 @@ def quality(run: RunResults) -> dict[str, float]:
     known = run.known()
     return {
         **{name: metric(known.true, known.predicted) for name, metric in _applicable(known).items()},
-        **hierarchical_metrics(known.true, known.predicted, known.labels),
         **_score_metrics(known),
         "labels per text": float(known.predicted.sum(axis=1).mean()),
         "texts": len(known),
@@ -126,9 +125,10 @@ def quality(run: RunResults) -> dict[str, float]:
 
 def headlines(*runs: RunResults) -> Mapping[str, Metric]:
     """The metrics that are reported with intervals and compared between runs."""
-    if all(single(run.true, run.predicted) for run in runs):
-        return {name: {**METRICS, **ACCURACY}[name] for name in SINGLE_HEADLINES}
-    return {name: METRICS[name] for name in HEADLINES}
+    names = SINGLE_HEADLINES if all(single(run.true, run.predicted) for run in runs) else HEADLINES
+    hierarchical = hierarchical_metrics(runs[0].labels)
+    more = {F1: hierarchical[F1]} if hierarchical else {}
+    return {name: {**METRICS, **ACCURACY}[name] for name in names} | more
 
 
 def intervals(run: RunResults, resamples: int = RESAMPLES, seed: int = 0, ranking: bool = True) -> dict[str, Interval]:
@@ -172,9 +172,9 @@ def speed_and_cost(rows: Sequence[RunRow], manifest: Mapping[str, Any]) -> RunMe
 
 
 def _applicable(run: RunResults) -> Mapping[str, Metric]:
-    if not single(run.true, run.predicted):
-        return METRICS
-    return {**ACCURACY, **{name: METRICS[name] for name in _SINGLE}}
+    one_label = {**ACCURACY, **{name: METRICS[name] for name in _SINGLE}}
+    found = one_label if single(run.true, run.predicted) else METRICS
+    return {**found, **hierarchical_metrics(run.labels)}
 
 
 def _score_metrics(run: RunResults) -> dict[str, float]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from llm.classifier import Classifier, LabelsOffered, Prediction, Problem, total_usage
 from prompts.hierarchy import Hierarchy
-from prompts.label_tree import ancestors
+from prompts.label_tree import lowest
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text, checked_texts
 
@@ -22,7 +22,10 @@ def by_leaves(
     hierarchy: Hierarchy,
 ) -> list[Prediction]:
     """Score all leaves at once; an inner label has the sum of the shares below it, or the highest probability."""
-    return [_lifted(one, hierarchy) for one in classify(texts, hierarchy.flat)]
+    flat = hierarchy.flat
+    if hierarchy.multi and hierarchy.level:  # the best leaves may all be below one label
+        flat = flat.shaped(max_labels=len(flat.names))
+    return [_lifted(one, hierarchy) for one in classify(texts, flat)]
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,7 @@ class Hierarchical:
     Each step is a question about the labels right below one label. In a taxonomy of single labels, up to ``beam``
     labels per level are followed, and the score of a label is the product of its shares on the way. A label is not
     followed where its score cannot change the answer. Where several labels may apply, the chosen ones are followed, up
-    to ``beam`` per level. With ``beam`` = 0 there is no descent (``by_leaves``).
+    to ``beam`` per level. With ``beam`` = 0 there is no descent: all leaves are one taxonomy.
     """
 
     inner: Classifier
@@ -47,7 +50,7 @@ class Hierarchical:
         if not isinstance(taxonomy, Hierarchy):
             return self.inner.classify(texts, taxonomy)
         if not self.beam:
-            return by_leaves(self.inner.classify, texts, taxonomy)
+            return [_lifted(one, taxonomy) for one in self.inner.classify(texts, taxonomy.flat)]
         texts = checked_texts(texts)
         searches = [_Descent(taxonomy, self.beam) for _ in texts]
         while steps := _steps(searches):
@@ -107,8 +110,8 @@ class _Descent:
         """The labels to follow now; the others are given up."""
         best = sorted({**self.open, **({} if self.hierarchy.multi else self.ends)}.items(), key=lambda pair: -pair[1])
         kept = dict(best[: self.beam])
-        if not self.hierarchy.multi and kept:
-            # The best label below one with n children has at least an n-th of its score.
+        if kept and not self.hierarchy.multi and all(one.score_type in ("share", None) for one in self.answers):
+            # The best label below one with n children has at least an n-th of its share.
             sure = max(score / self._shared(path) for path, score in kept.items())
             kept = {path: score for path, score in kept.items() if score >= sure}
         self.open = {path: score for path, score in kept.items() if path in self.open and not self.problem}
@@ -128,7 +131,7 @@ class _Descent:
         for name in chosen:
             self._reach(name, weight * scores.get(name, 1.0))
         if path and not self.hierarchy.leaves_only:
-            remaining = max(0.0, 1 - sum(scores.values()))
+            remaining = 0.0 if answer.score_type == "probability" else max(0.0, 1 - sum(scores.values()))
             if not answer.labels or (not self.hierarchy.multi and remaining):
                 self.ends[path] = weight * (1.0 if self.hierarchy.multi else remaining or 1.0)
 
@@ -136,15 +139,17 @@ class _Descent:
         """The answer of the whole descent."""
         last = self.answers[-1]
         source = replace(self.answers[0].source, taxonomy=self.hierarchy.versioned_name)
-        usage, total = total_usage([one.usage for one in self.answers]), len(self.hierarchy.flat.names)
+        usage, total = total_usage([one.usage for one in self.answers]), self.hierarchy.size
         dropped = tuple(word for one in self.answers for word in one.dropped)
         if self.problem:
             return Prediction((), source, problem=self.problem, dropped=dropped, usage=usage)
         scored = all(one.scores for one in self.answers if one.labels)
-        best = sorted(self.ends, key=lambda path: -self.ends[path]) if scored else self.hierarchy.in_order(self.ends)
-        scores = dict(sorted(self.scores.items(), key=lambda pair: -pair[1])) if scored else {}
+        # Of equal scores, and of labels without scores, the first ones in the taxonomy.
+        best = sorted(self.hierarchy.in_order(self.ends), key=lambda path: -self.ends[path])
+        chosen = tuple(best[: self.hierarchy.max_labels])
+        scores = self.hierarchy.ranked(self.scores) if scored else {}
         return Prediction(
-            tuple(best[: self.hierarchy.max_labels]),
+            chosen if scored else self.hierarchy.in_order(chosen),
             source,
             scores,
             None,
@@ -178,9 +183,11 @@ def _lifted(prediction: Prediction, hierarchy: Hierarchy) -> Prediction:
     exclusive = prediction.score_type == "share"
     scores = hierarchy.with_inner(prediction.scores, exclusive)
     labels = tuple(dict.fromkeys(map(hierarchy.lifted, prediction.labels)))
-    if labels and exclusive and hierarchy.level and hierarchy.leaves_only:
-        labels = (max(hierarchy.names, key=lambda name: scores.get(name, 0.0)),)  # may have the larger sum
-    above = {path for name in labels for path in ancestors(name)}
+    if labels and exclusive and hierarchy.level and not hierarchy.multi:  # another label than that of the best leaf may have the larger sum
+        sums = dict.fromkeys(hierarchy.names, 0.0)
+        for name, share in prediction.scores.items():
+            sums[hierarchy.lifted(name)] += share
+        labels = (max(sums, key=lambda name: sums[name]),)
     source = replace(prediction.source, taxonomy=hierarchy.versioned_name)
-    kept = tuple(name for name in labels if name not in above)
-    return replace(prediction, labels=kept, scores=scores, source=source)
+    labels = lowest(labels)[: hierarchy.max_labels]
+    return replace(prediction, labels=labels, scores=scores, source=source)

@@ -24,6 +24,7 @@ from marquee.factory import RequestOptions
 from prompts.errors import InvalidExamples, InvalidSetting, UnknownName, quoted
 from prompts.files import read_text
 from prompts.hierarchy import Hierarchy
+from prompts.label_tree import lowest
 from prompts.taxonomy import Taxonomy
 from prompts.template import FewShotExample
 from prompts.text import Text, checked_texts
@@ -77,16 +78,20 @@ class AnswerOptions:
             return prediction
         score_type, names = prediction.score_type, set(taxonomy.names)
         scores: Mapping[str, float] = {name: one for name, one in prediction.scores.items() if name in names}
-        if self.score_type == "share" and score_type == "probability" and scores.keys() == names:
+        tree = taxonomy if isinstance(taxonomy, Hierarchy) else None
+        nested = tree is not None and not tree.leaves_only  # the score of a label includes those below it
+        shared = self.score_type == "share" and score_type == "probability" and scores.keys() == names and not nested
+        if shared:
             scores, score_type = _shares(scores, bool(taxonomy.allow_none)), "share"
         ranked = sorted(scores, key=lambda name: -scores[name])
         labels = prediction.labels
         if self.threshold is not None:
             reached = sum(score >= self.threshold for score in scores.values())
-            labels = tuple(ranked[: min(max(reached, self.at_least_one), taxonomy.max_labels)])
+            best = ranked[: max(reached, self.at_least_one)]
+            labels = tuple(lowest(best) if nested else best)[: taxonomy.max_labels]
         kept = {name: scores[name] for name in ranked[: self.top_k]}
-        if isinstance(taxonomy, Hierarchy) and self.top_k is None:
-            kept = taxonomy.with_inner(kept, score_type == "share")
+        if tree and self.top_k is None:  # with the labels that are no answers
+            kept = tree.with_inner(kept, shares=True) if shared else dict(prediction.scores)
         return replace(prediction, labels=labels[: self.top_k], scores=kept, score_type=score_type)
 
     def without_effect(self, prediction: Prediction) -> Iterator[str]:

@@ -30,14 +30,15 @@ class Hierarchy(Taxonomy):
     """A taxonomy whose labels form trees. ``labels`` has the inner labels, too.
 
     Answers are labels without children or, with ``level``, labels of this level and shorter branches. A label with
-    ``predict`` = False is out of every answer with all labels below it.
+    ``predict`` = False is out of every answer with all labels below it. So is a label whose children are all out of
+    it, unless ``leaves_only`` is False.
 
     Attributes:
         level: the deepest level of an answer, from 1; None: the leaves.
         leaves_only: False: an answer may also be an inner label, where none of its children fits.
 
     Raises:
-        InvalidTaxonomy: as ``Taxonomy``; also a label without its parent, or an impossible level.
+        InvalidTaxonomy: as ``Taxonomy``; also a label without its parent, an impossible level, or no answer.
     """
 
     level: int | None = None
@@ -53,6 +54,11 @@ class Hierarchy(Taxonomy):
         if self.level is not None and not 1 <= self.level <= self.depth:
             raise InvalidTaxonomy(
                 f"taxonomy {self.name!r} has {self.depth} levels; level cannot be {self.level}; give 1 to {self.depth}"
+            )
+        if not self.predictable:
+            raise InvalidTaxonomy(
+                f"taxonomy {self.name!r} has no label to predict: each leaf, or a label above it, has predict: false; "
+                "remove it from one"
             )
 
     @classmethod
@@ -88,6 +94,11 @@ class Hierarchy(Taxonomy):
     def depth(self) -> int:
         """Number of levels."""
         return max(level_of(label.name) for label in self.labels)
+
+    @cached_property
+    def size(self) -> int:
+        """Number of labels that a descent may score: those down to the deepest level of an answer."""
+        return sum(level_of(label.name) <= self._deepest for label in self._included)
 
     @cached_property
     def children(self) -> Mapping[str, tuple[Label, ...]]:
@@ -146,7 +157,11 @@ class Hierarchy(Taxonomy):
             for above in ancestors(name):
                 known = found.get(above)
                 found[above] = score if known is None else min(1.0, known + score) if shares else max(known, score)
-        kept = {name: round(score, _DIGITS) for name, score in found.items() if level_of(name) <= self._deepest}
+        return self.ranked(found)
+
+    def ranked(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """The scores down to the deepest level of an answer, rounded, best first, parents before their children."""
+        kept = {name: round(score, _DIGITS) for name, score in scores.items() if level_of(name) <= self._deepest}
         return dict(sorted(kept.items(), key=lambda pair: (-pair[1], level_of(pair[0]))))
 
     def entries(self) -> list[dict[str, Any]]:
@@ -167,7 +182,13 @@ class Hierarchy(Taxonomy):
     @cached_property
     def _included(self) -> tuple[Label, ...]:
         out = {label.name for label in self.labels if not label.predict}
-        return tuple(one for one in self.labels if out.isdisjoint((one.name, *ancestors(one.name))))
+        kept = [one for one in self.labels if out.isdisjoint((one.name, *ancestors(one.name)))]
+        if not self.leaves_only:
+            return tuple(kept)
+        parents = {parent_of(label.name) for label in self.labels}
+        leaves = [one.name for one in kept if one.name not in parents]
+        lead = {path for leaf in leaves for path in (leaf, *ancestors(leaf))}
+        return tuple(one for one in kept if one.name in lead)
 
     @cached_property
     def _steps(self) -> dict[str, Taxonomy]:

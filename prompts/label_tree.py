@@ -65,6 +65,12 @@ def ancestors(path: str) -> Iterator[str]:
         yield path
 
 
+def lowest(paths: Sequence[str]) -> tuple[str, ...]:
+    """The paths without those above another one, in their order."""
+    above = {one for path in paths for one in ancestors(path)}
+    return tuple(path for path in paths if path not in above)
+
+
 def nodes(taxonomy: str, branches: Sequence[NestedLabel]) -> tuple[Node, ...]:
     """The labels with their paths, in the order of the branches.
 

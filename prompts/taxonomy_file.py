@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence, Sized
-from dataclasses import fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -144,14 +144,21 @@ def as_yaml(taxonomy: Taxonomy) -> str:
     """The taxonomy as a YAML file that ``load_taxonomy`` reads; members with their default are left out."""
     shape = {"subject": taxonomy.subject, "multi": taxonomy.multi}
     shape |= {"max_labels": taxonomy.max_labels} if taxonomy.multi else {}
-    document = {**shape, "allow_none": taxonomy.allow_none, "labels": list(map(_entry, taxonomy.labels))}
+    shape |= {"attribute": taxonomy.attribute} if taxonomy.attribute != DEFAULT_ATTRIBUTE else {}
+    entries = [asdict(label) for label in taxonomy.labels]
+    if isinstance(taxonomy, Hierarchy):
+        entries = taxonomy.entries()
+        shape |= {"level": taxonomy.level} if taxonomy.level else {}
+        shape |= {} if taxonomy.leaves_only else {"leaves_only": False}
+    document = {**shape, "allow_none": taxonomy.allow_none, "labels": list(map(_entry, entries))}
     return str(yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=120))
 
 
-def _entry(label: Label) -> str | Mapping[str, Any]:
+def _entry(label: Mapping[str, Any]) -> str | Mapping[str, Any]:
     """The name alone, where the label has nothing else."""
-    given = {one.name: value for one in fields(label) if (value := getattr(label, one.name)) != one.default}
-    return label.name if len(given) == 1 else {key: list(v) if isinstance(v, tuple) else v for key, v in given.items()}
+    given = {key: list(value) if isinstance(value, tuple) else value for key, value in label.items()}
+    kept = {key: value for key, value in given.items() if value not in ("", []) and (key, value) != ("predict", True)}
+    return kept if len(kept) > 1 else str(label["name"])
 
 
 # Keys that other programs use, and the key here or a sentence of advice.

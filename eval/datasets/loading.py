@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 
 from eval.datasets.example import Example, Fields, LoadedDataset, Record, without_rare_labels
 from eval.datasets.registry import records
 from eval.datasets.split import EXCLUDED, SplitFile, assign, digest_of, film, groups
 from prompts.errors import InvalidDataset
+from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from tabular import TableDialect
@@ -161,12 +163,16 @@ def _labels(row: Record, taxonomy: Taxonomy, drop_unknown: bool, changed: Counte
     for spelling in split_labels(row.labels, taxonomy.known):
         name = taxonomy.known(spelling)
         if name is None and not drop_unknown:
+            close = get_close_matches(spelling, taxonomy.names, n=1)
+            similar = f" (did you mean {close[0]!r}?)" if close else ""
             raise InvalidDataset(
-                f"{row.where}: label {spelling!r} is not in taxonomy {taxonomy.name!r}; "
+                f"{row.where}: label {spelling!r} is not in taxonomy {taxonomy.name!r}{similar}; "
                 "choose another taxonomy, or drop such labels with --unknown-labels drop"
             )
         if name is None:
             changed[f"the unknown label {spelling!r} dropped"] += 1
+        elif isinstance(taxonomy, Hierarchy) and name in taxonomy.children and name not in taxonomy.names:
+            changed[f"{name!r} dropped, which has labels below it; leaves_only: false in the taxonomy keeps it"] += 1
         else:
             known.append(name)
     return taxonomy.in_order(known)

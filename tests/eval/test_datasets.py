@@ -10,6 +10,8 @@ import pytest
 from eval.datasets import Fields, load, sample
 from prompts import registry
 from prompts.errors import InvalidDataset
+from prompts.hierarchy import Hierarchy, cut
+from prompts.taxonomy import Taxonomy
 
 TMDB = registry.taxonomy("tmdb")
 ROW = {"id": "1", "description": "a plot", "genres": ["War", "Drama"], "title": "T", "split": "test"}
@@ -67,6 +69,46 @@ def test_a_split_is_chosen(tmp_path: Path) -> None:
 def test_a_faulty_file_is_refused_with_the_line(tmp_path: Path, rows: list[Any], said: str) -> None:
     with pytest.raises(InvalidDataset, match=said):
         load(written(tmp_path / "a.jsonl", *rows), TMDB)
+
+
+SHOP = Hierarchy.of({"Electronics": ["Cameras", "Phones"], "Books": ["Novels"]}, name="shop", multi=False)
+
+
+@pytest.mark.parametrize(
+    ("label", "taxonomy", "found"),
+    [
+        ("Electronics > Cameras", SHOP, "Electronics > Cameras"),
+        ("cameras", SHOP, "Electronics > Cameras"),
+        ("cameras", cut(SHOP, level=1), "Electronics"),
+        ("Electronics", cut(SHOP, leaves_only=False), "Electronics"),
+        ("Electronics", cut(SHOP, level=1), "Electronics"),
+    ],
+)
+def test_labels_of_a_hierarchy_are_paths_or_own_names(
+    tmp_path: Path, label: str, taxonomy: Taxonomy, found: str
+) -> None:
+    (example,) = load(written(tmp_path / "a.jsonl", ROW | {"genres": [label]}), taxonomy).examples
+    assert example.labels == (found,)
+
+
+def test_a_label_above_the_leaves_is_dropped_in_words(tmp_path: Path) -> None:
+    rows = [ROW | {"genres": ["Electronics"]}, ROW | {"id": "2", "genres": ["Novels"]}]
+    loaded = load(written(tmp_path / "a.jsonl", *rows), SHOP)
+    assert [example.id for example in loaded.examples] == ["2"]
+    (words,) = loaded.changed
+    assert words == "'Electronics' dropped, which has labels below it; leaves_only: false in the taxonomy keeps it"
+
+
+def test_a_misspelt_path_is_refused_with_the_nearest_one(tmp_path: Path) -> None:
+    with pytest.raises(InvalidDataset, match="did you mean 'Electronics > Cameras'"):
+        load(written(tmp_path / "a.jsonl", ROW | {"genres": ["Electronics > Camras"]}), SHOP)
+
+
+def test_rare_leaves_take_their_group_with_them(tmp_path: Path) -> None:
+    labels = ["Cameras", "Cameras", "Novels"]
+    rows = [ROW | {"id": str(place), "genres": [name], "split": "train"} for place, name in enumerate(labels)]
+    loaded = load(written(tmp_path / "a.jsonl", *rows), SHOP, min_label_count=2)
+    assert loaded.taxonomy.names == ("Electronics > Cameras",)
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

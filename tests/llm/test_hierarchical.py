@@ -2,10 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
-from llm.classifier import AnswerSource, Prediction, Problem, ScoreType, Usage
+from llm.classifier import AnswerSource, LabelsOffered, Prediction, Problem, ScoreType, Usage
 from llm.embedded.matcher import matcher
 from llm.hierarchical import Hierarchical, by_leaves
 from llm.wrappers.combined import Shortlist
@@ -24,8 +25,10 @@ class Scripted:
 
     name = "scripted"
 
-    def __init__(self, answers: Mapping[str, float] | Sequence[str], down: str = "") -> None:
-        self.answers, self.down = answers, down
+    def __init__(
+        self, answers: Mapping[str, float] | Sequence[str], down: str = "", kind: ScoreType | None = None
+    ) -> None:
+        self.answers, self.down, self.kind = answers, down, kind
         self.steps: list[tuple[str, ...]] = []
         self.taxonomies: list[Taxonomy] = []
 
@@ -46,7 +49,15 @@ class Scripted:
         if taxonomy.allow_none and scores[best[0]] < 0.5:
             labels = []
         kind: ScoreType = "probability" if taxonomy.multi else "share"
-        return Prediction(tuple(labels), source, scores, usage=usage, score_type=kind)
+        return Prediction(tuple(labels), source, scores, usage=usage, score_type=self.kind or kind)
+
+
+class Limited(Scripted):
+    """Returns as many labels as the taxonomy allows."""
+
+    def _answer(self, taxonomy: Taxonomy) -> Prediction:
+        found = super()._answer(taxonomy)
+        return replace(found, labels=found.labels[: taxonomy.max_labels])
 
 
 SHARES = {"A": 0.5, "B": 0.4, "C": 0.1, "A > 1": 0.6, "A > 2": 0.4, "B > 1": 0.9, "B > 2": 0.1}
@@ -171,3 +182,64 @@ def test_the_embedded_classifier_scores_names_with_those_above() -> None:
     kitchen, pitch = matcher().classify(["Stir the soup.", "The goalkeeper saved a penalty."], tree)
     assert (kitchen.labels, pitch.labels) == (("cooking > other",), ("football > other",))
     assert kitchen.scores["cooking"] == kitchen.scores["cooking > other"]
+
+
+def test_shares_decide_between_labels_of_a_level_by_their_sums_also_where_inner_labels_are_answers() -> None:
+    shares = {"A > 1": 0.3, "A > 2": 0.3, "B > 1": 0.4}
+    (found,) = by_leaves(Scripted(shares).classify, ["text"], replace(ONE, level=1, leaves_only=False))
+    assert (found.labels, found.scores["A"]) == (("A",), 0.6)
+
+
+def test_several_labels_of_a_level_are_not_lost_to_several_leaves_of_one() -> None:
+    scores = {"A > 1": 0.9, "A > 2": 0.8, "B > 1": 0.7}
+    (found,) = by_leaves(Limited(scores).classify, ["text"], replace(SEVERAL, max_labels=2, level=1))
+    assert found.labels == ("A", "B")
+
+
+def test_shares_of_several_labels_keep_every_chosen_one() -> None:
+    """Several labels may apply, although the strategy gives shares."""
+    model = Scripted({"A > 1": 0.5, "B > 1": 0.5}, kind="share")
+    (found,) = Hierarchical(model, 0).classify(["text"], cut(SEVERAL, level=1))
+    assert found.labels == ("A", "B")
+
+
+def test_probabilities_do_not_end_a_branch_early() -> None:
+    """The best label below B has far less than an n-th of its score; that of A more."""
+    scores = {"A": 0.3, "B": 0.9, "A > 1": 0.9, "A > 2": 0.1, "B > 1": 0.1, "B > 2": 0.1}
+    model = Scripted(scores, kind="probability")
+    (found,) = Hierarchical(model, 2).classify(["text"], ONE)
+    assert (found.labels, len(model.steps)) == (("A > 1",), 3)
+    model = Scripted({**scores, "B > 1": 0.6, "B > 2": 0.0}, kind="probability")
+    (found,) = Hierarchical(model, 1).classify(["text"], cut(ONE, leaves_only=False))
+    assert (found.labels, found.scores["B > 1"]) == (("B > 1",), 0.54)  # .4 is no share of "none"
+
+
+@pytest.mark.parametrize("answers", [["C", "A", "A > 2"], {"A": 0.5, "C": 0.5, "A > 1": 0.0, "A > 2": 1.0}])
+def test_equal_labels_are_in_the_order_of_the_taxonomy(answers: Mapping[str, float] | Sequence[str]) -> None:
+    (found,) = Hierarchical(Scripted(answers), 2).classify(["text"], SEVERAL)
+    assert found.labels == ("A > 2", "C")
+
+
+def test_the_labels_that_a_descent_offers_are_counted_against_all_labels() -> None:
+    (found,) = Hierarchical(Scripted(SHARES), 1).classify(["text"], ONE)
+    assert found.shortlist == LabelsOffered(5, 7)  # the top and one branch, of 3 + 4 labels
+    (found,) = Hierarchical(Scripted(SHARES), 2).classify(["text"], ONE)
+    assert found.shortlist is None
+
+
+def test_a_tree_of_ten_levels_takes_a_request_per_level() -> None:
+    tree: Any = ["left", "right"]
+    for level in range(9, 0, -1):
+        tree = {f"left {level}": tree, f"right {level}": ""}
+    model = Scripted({})
+    (found,) = Hierarchical(model, 1).classify(["text"], Hierarchy.of(tree, multi=False))
+    assert (found.labels[0].count(" > "), len(model.steps)) == (9, 10)
+
+
+def test_a_tree_of_five_thousand_leaves_offers_a_hundred_labels() -> None:
+    tree = {f"group {a}": {f"part {b}": [f"leaf {c}" for c in range(20)] for b in range(10)} for a in range(25)}
+    hierarchy, model = Hierarchy.of(tree, multi=False), Scripted({"group 7": 1.0})
+    assert len(hierarchy.names) == 5_000
+    (found,) = Hierarchical(model, 2).classify(["text"], hierarchy)
+    assert (found.labels, found.shortlist) == (("group 7 > part 0 > leaf 0",), LabelsOffered(75, 5_275))
+    assert found.source.taxonomy == hierarchy.versioned_name

@@ -1,11 +1,15 @@
 """Labels with parents: paths, what may be answered, and scores of the labels above."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 from prompts.errors import InvalidTaxonomy
 from prompts.hierarchy import Hierarchy, cut
 from prompts.label_tree import NestedLabel
 from prompts.taxonomy import Label, Taxonomy
+from prompts.taxonomy_file import as_yaml, load_taxonomy
 
 SHOP = Hierarchy.of(
     {
@@ -99,6 +103,33 @@ def test_another_shape_keeps_the_tree() -> None:
     assert isinstance(shaped, Hierarchy)
     assert (shaped.multi, shaped.max_labels, shaped.level) == (True, 2, 2)
     assert shaped.digest != SHOP.digest
+
+
+def test_a_group_whose_labels_are_never_predicted_is_no_answer_unless_inner_labels_are() -> None:
+    labels = [
+        NestedLabel(Label("A")), NestedLabel(Label("a1", predict=False), "A"), NestedLabel(Label("B")),
+        NestedLabel(Label("b1"), "B"),
+    ]  # fmt: skip
+    found = Hierarchy.of_branches("x", labels)
+    assert (found.names, list(found.children)) == (("B > b1",), ["", "B"])
+    assert cut(found, level=1).names == ("B",)
+    assert cut(found, leaves_only=False).names == ("A", "B", "B > b1")
+
+
+@pytest.mark.parametrize("labels", [[("A", False), ("a", True)], [("A", True), ("a", False)]])
+def test_a_tree_without_an_answer_is_an_error(labels: list[tuple[str, bool]]) -> None:
+    (above, first), (below, second) = labels
+    with pytest.raises(InvalidTaxonomy, match="has predict: false; remove it from one"):
+        Hierarchy.of_branches(
+            "x", [NestedLabel(Label(above, predict=first)), NestedLabel(Label(below, predict=second), "A")]
+        )
+
+
+def test_a_file_of_a_hierarchy_is_read_as_it_was_written(tmp_path: Path) -> None:
+    written = cut(SHOP.shaped(multi=True, max_labels=2), 2, leaves_only=False)
+    written = replace(written, attribute="department")
+    (tmp_path / "shop.yaml").write_text(as_yaml(written), encoding="utf-8")
+    assert load_taxonomy(tmp_path / "shop.yaml") == written
 
 
 def test_flat_taxonomies_keep_their_digest() -> None:

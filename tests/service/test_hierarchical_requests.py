@@ -67,6 +67,32 @@ def test_a_request_chooses_the_level(client: FlaskClient) -> None:
     assert answer["labels"] == ["delivery"]
 
 
+@pytest.mark.parametrize("more", [{}, {"leaves_only": False}, {"multi": True, "max_labels": 2}])
+def test_a_threshold_changes_no_score_and_gives_no_label_beside_one_below_it(
+    client: FlaskClient, more: dict[str, Any]
+) -> None:
+    plain = {"text": TEXT, "labels": NESTED, "multi": False, "scores": True, **more}
+    scores = client.post("/classify", json=plain).get_json()["scores"]
+    answer = client.post("/classify", json={**plain, "threshold": 0.0}).get_json()
+    assert answer["scores"] == scores
+    assert scores["delivery"] >= scores["delivery > where is the parcel"]
+    assert "delivery" not in answer["labels"]
+    high = client.post("/classify", json={**plain, "threshold": scores["delivery"], "allow_none": True}).get_json()
+    assert high["labels"] in ([], ["delivery"]) or high["scores"][high["labels"][0]] == scores["delivery"]
+
+
+def test_shares_of_nested_probabilities_are_refused_in_words(client: FlaskClient) -> None:
+    """The probability of an inner label includes those below it: the odds of both cannot compete."""
+    fields = {"text": TEXT, "labels": NESTED, "multi": True, "score_type": "share"}
+    leaves = client.post("/classify", json=fields).get_json()
+    assert leaves["score_type"] == "share"
+    assert leaves["scores"]["delivery"] == pytest.approx(
+        leaves["scores"]["delivery > where is the parcel"] + leaves["scores"]["delivery > change the address"], abs=1e-5
+    )
+    nested = client.post("/classify", json={**fields, "leaves_only": False}).get_json()
+    assert (nested["score_type"], "score_type 'share' is ignored" in nested["notes"][0]) == ("probability", True)
+
+
 @pytest.mark.parametrize(
     ("fields", "detail"),
     [
