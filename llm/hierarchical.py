@@ -183,7 +183,9 @@ def _lifted(prediction: Prediction, hierarchy: Hierarchy) -> Prediction:
     exclusive = prediction.score_type == "share"
     scores = hierarchy.with_inner(prediction.scores, exclusive)
     labels = tuple(dict.fromkeys(map(hierarchy.lifted, prediction.labels)))
-    if labels and exclusive and hierarchy.level and not hierarchy.multi:  # another label than that of the best leaf may have the larger sum
+    if (
+        labels and exclusive and hierarchy.level and not hierarchy.multi
+    ):  # another label than that of the best leaf may have the larger sum
         sums = dict.fromkeys(hierarchy.names, 0.0)
         for name, share in prediction.scores.items():
             sums[hierarchy.lifted(name)] += share

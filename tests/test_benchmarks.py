@@ -14,9 +14,11 @@ import torch
 from click.testing import CliRunner
 
 from benchmarks import embedded as embedded_benchmark
+from benchmarks import hierarchies
 from benchmarks import taxonomies as taxonomies_benchmark
 from benchmarks.measure import Rounds, target
 from llm.embedded.matcher import Matcher
+from prompts.taxonomy_file import load_taxonomy
 
 ROOT = Path(__file__).parent.parent
 
@@ -162,3 +164,15 @@ def test_evidence_for_the_lint(tmp_path: Path, embedded: Matcher, monkeypatch: p
     result = CliRunner().invoke(taxonomies_benchmark.main, [str(tmp_path)], catch_exceptions=False)
     assert "| agnews | 3 | 3 | 1.00 |" in result.output
     assert sum("100%" in line for line in result.output.splitlines()) >= 1
+
+
+def test_taxonomy_files_of_labelled_sets_have_their_levels(tmp_path: Path) -> None:
+    parents = [{"name": "stars", "parent": "physics", "code": "astro"}, {"name": "physics"}]
+    galaxies = {"name": "galaxies", "parent": "stars", "description": "far  away"}
+    labels = [galaxies, {"name": "optics", "parent": "physics"}]
+    (tmp_path / "sky.labels.json").write_text(json.dumps({"multi": True, "labels": labels, "parents": parents}))
+    done = CliRunner().invoke(hierarchies.main, [str(tmp_path), "sky", "--out", str(tmp_path / "out")])
+    assert "sky.yaml: 2 leaves, 3 levels" in done.output
+    found = load_taxonomy(tmp_path / "out" / "sky.yaml")
+    assert found.names == ("physics > stars > galaxies", "physics > optics")
+    assert found.predictable[0].description == "far away"
