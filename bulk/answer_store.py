@@ -6,12 +6,13 @@ Each text is classified once. ``put`` writes a batch in one transaction that is 
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -26,7 +27,8 @@ RESUME = "finished answers are kept; fix this and run the same command again"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS answers (
     number INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, labels BLOB NOT NULL, scores BLOB NOT NULL,
-    source INTEGER NOT NULL, problem TEXT, prompt_tokens INTEGER, cached_tokens INTEGER, completion_tokens INTEGER
+    source INTEGER NOT NULL, problem TEXT, explained TEXT,
+    prompt_tokens INTEGER, cached_tokens INTEGER, completion_tokens INTEGER
 );
 CREATE TABLE IF NOT EXISTS sources (number INTEGER PRIMARY KEY, words TEXT NOT NULL UNIQUE);
 CREATE TEMP TABLE planned (digest BLOB PRIMARY KEY) WITHOUT ROWID;
@@ -48,12 +50,16 @@ class RowAnswer:
         scores: by label, where the classifier gives scores.
         source: model, taxonomy, prompt, strategy, and the number of labels in the prompt where a shortlist limits it.
         problem: kind and detail of a failure.
+        evidence: the fields of each passage, where evidence is requested and there is no problem.
+        unexplained: why there is no evidence, by label.
     """
 
     labels: tuple[str, ...] | None
     scores: Mapping[str, float]
     source: str | None
     problem: str | None
+    evidence: Sequence[Mapping[str, Any]] | None = None
+    unexplained: Mapping[str, str] = field(default_factory=dict)
 
 
 class StoredAnswer(NamedTuple):
@@ -119,7 +125,8 @@ def _answer_of(prediction: Prediction, taxonomy: Taxonomy) -> RowAnswer:
     if unknown := next((name for name in prediction.labels if name not in taxonomy.names), None):
         return RowAnswer(None, {}, source, f"{_UNREADABLE} the answer {unknown!r} is no label of {taxonomy.name}")
     scores = {name: prediction.scores[name] for name in taxonomy.names if name in prediction.scores}
-    return RowAnswer(prediction.labels, scores, source, None)
+    evidence = None if prediction.evidence is None else [asdict(one) for one in prediction.evidence]
+    return RowAnswer(prediction.labels, scores, source, None, evidence, prediction.unexplained)
 
 
 # --- classifying ---
@@ -231,14 +238,15 @@ class JobStore:
     def answers(self, digests: Sequence[bytes]) -> dict[bytes, RowAnswer]:
         """The answers of those digests that have one."""
         sources = {number: source for source, number in self._sources.items()}
-        columns = "digest, labels, scores, source, problem"
-        return {row[0]: self._answer(row[1], row[2], sources[row[3]], row[4]) for row in self._select(columns, digests)}
+        columns = "digest, labels, scores, source, problem, explained"
+        found = self._select(columns, digests)
+        return {row[0]: self._answer(row[1], row[2], sources[row[3]], *row[4:]) for row in found}
 
     def put(self, answers: Sequence[StoredAnswer]) -> None:
         """Store answers, all or none; one that is there stays. Raises ``Interrupted`` where the disk is full."""
         with self._errors("write"), self._connection:
             rows = [self._row(*answer) for answer in answers]
-            self._connection.executemany("INSERT OR IGNORE INTO answers VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+            self._connection.executemany("INSERT OR IGNORE INTO answers VALUES (NULL, ?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
 
     @property
     def models(self) -> set[str]:
@@ -262,7 +270,8 @@ class JobStore:
         scores = [answer.scores.get(name, _NO_SCORE) for name in self._names] if answer.scores else []
         tokens = (usage.prompt_tokens, usage.cached_tokens, usage.completion_tokens)
         source = self._source_number(answer.source or "")
-        return key, labels, array("d", scores).tobytes(), source, answer.problem, *tokens
+        explained = None if answer.evidence is None else json.dumps([answer.evidence, answer.unexplained])
+        return key, labels, array("d", scores).tobytes(), source, answer.problem, explained, *tokens
 
     def _source_number(self, source: str) -> int:
         if source not in self._sources:
@@ -270,10 +279,12 @@ class JobStore:
             self._sources[source] = inserted.lastrowid or 0
         return self._sources[source]
 
-    def _answer(self, labels: bytes, scores: bytes, source: str, problem: str | None) -> RowAnswer:
+    def _answer(
+        self, labels: bytes, scores: bytes, source: str, problem: str | None, explained: str | None
+    ) -> RowAnswer:
         scored = {name: score for name, score in zip(self._names, array("d", scores), strict=False) if score == score}
         names = None if problem else tuple(self._names[place] for place in array("H", labels))
-        return RowAnswer(names, scored, source, problem)
+        return RowAnswer(names, scored, source, problem, *(json.loads(explained) if explained else ()))
 
     def _select(self, columns: str, digests: Sequence[bytes], table: str = "answers") -> Iterator[tuple[Any, ...]]:
         with self._errors("read"):

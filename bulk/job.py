@@ -6,24 +6,26 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from bulk.answer_store import RESUME, TextBatch, Unknown, text_digest
 from bulk.inputs import InputFiles, TextColumns, file_digest
-from llm.classifier import Classifier, differences, recorded_in_both
+from llm.classifier import Classifier, Evidence, differences, recorded_in_both
 from prompts.errors import Interrupted, InvalidSetting
 from prompts.files import locked, read_json, write_text_atomically
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
 from tabular import ReadPosition, Row
+from tabular.detection import PARQUET_SUFFIXES, suffix
 from tabular.table import Schema
 
 Manifest = dict[str, Any]
 
 ADDED_COLUMNS = ("labels", "scores", "source", "problem")
+EVIDENCE_COLUMNS = ("evidence", "unexplained")
 _LOCK = "lock"
 _WINDOW = 1_024
 _DIFFERENCES = {
@@ -67,6 +69,7 @@ class Job:
     Attributes:
         batch: texts per call of the classifier, and per transaction of the answer store.
         prefix: of the names of the added columns.
+        explain: whether rows have the evidence for their labels; the classifier of the job finds it.
     """
 
     source: InputFiles
@@ -76,11 +79,12 @@ class Job:
     out: Path
     batch: int = 512
     prefix: str = ""
+    explain: bool = False
 
     @property
     def added_columns(self) -> tuple[str, ...]:
         """Names of the added columns."""
-        return tuple(self.prefix + name for name in ADDED_COLUMNS)
+        return tuple(self.prefix + name for name in (*ADDED_COLUMNS, *(EVIDENCE_COLUMNS if self.explain else ())))
 
     @property
     def folder(self) -> Path:
@@ -94,6 +98,20 @@ class Job:
             InvalidDataset: a file cannot be read, or a column has the name of an added one.
         """
         return Schema.of(self.source.tables(), self.added_columns)
+
+    def added_types(self) -> dict[str, Any]:
+        """Arrow's types of the added columns, which only Parquet needs."""
+        if suffix(self.out) not in PARQUET_SUFFIXES:
+            return dict.fromkeys(self.added_columns)
+        import pyarrow
+
+        text, place, number = pyarrow.string(), pyarrow.int64(), pyarrow.float64()
+        names = self.taxonomy.names
+        scores, reasons = (pyarrow.struct([(name, kind) for name in names]) for kind in (number, text))
+        kinds = (text, text, text, place, place, number, text)
+        passage = pyarrow.struct([(one.name, kind) for one, kind in zip(fields(Evidence), kinds, strict=True)])
+        types = (pyarrow.list_(text), scores, text, text, pyarrow.list_(passage), reasons)
+        return dict(zip(self.added_columns, types, strict=False))
 
     def rows(self, position: ReadPosition | None = None) -> Iterator[list[InputRow]]:
         """The rows in windows of about a thousand."""

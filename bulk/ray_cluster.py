@@ -201,11 +201,10 @@ def _batch(rows: list[list[str]]) -> TextBatch:
 
 
 def _packed(stored: StoredAnswer) -> list[Any]:
-    answer, usage = stored.answer, stored.usage
-    return [stored.key.hex(), answer.labels, answer.scores, answer.source, answer.problem, asdict(usage)]
+    return [stored.key.hex(), asdict(stored.answer), asdict(stored.usage)]
 
 
 def _unpacked(row: list[Any]) -> StoredAnswer:
-    key, labels, scores, source, problem, usage = row
-    names = None if labels is None else tuple(labels)
-    return StoredAnswer(bytes.fromhex(key), RowAnswer(names, scores, source, problem), Usage(**usage))
+    key, answer, usage = row
+    labels = None if answer["labels"] is None else tuple(answer["labels"])
+    return StoredAnswer(bytes.fromhex(key), RowAnswer(**answer | {"labels": labels}), Usage(**usage))

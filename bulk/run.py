@@ -7,7 +7,7 @@ answer, the rows are read again and written with their answers to a temporary fi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from itertools import islice
@@ -26,14 +26,13 @@ from bulk.job import (
     read_manifest,
     write_errors,
     write_manifest,
-)
+)  # fmt: skip
 from bulk.progress import Progress, Summary
 from llm.classifier import ServedModels, Usage, total_usage
 from llm.spending.spend_cap import SpendMeter
 from prompts.errors import Interrupted, InvalidDataset, InvalidSetting, MarqueeError
 from prompts.files import publish, sync
 from tabular import Row, open_table
-from tabular.detection import PARQUET_SUFFIXES, suffix
 from tabular.table import Schema
 from tabular.writing import check_schema, writer_of
 
@@ -131,23 +130,12 @@ def _schema(job: Job) -> Schema:
     """The columns to write, after a look at all rows; a run that cannot begin leaves nothing behind."""
     try:
         schema = job.schema()
-        check_schema(job.out, schema, _added_types(job))
+        check_schema(job.out, schema, job.added_types())
     except MarqueeError:
         if not (job.folder / _ANSWERS).exists():
             clear(job.folder)
         raise
     return schema
-
-
-def _added_types(job: Job) -> dict[str, Any]:
-    """Arrow's types of the added columns, which only Parquet needs."""
-    if suffix(job.out) not in PARQUET_SUFFIXES:
-        return dict.fromkeys(job.added_columns)
-    import pyarrow
-
-    scores = pyarrow.struct([(name, pyarrow.float64()) for name in job.taxonomy.names])
-    types = (pyarrow.list_(pyarrow.string()), scores, pyarrow.string(), pyarrow.string())
-    return dict(zip(job.added_columns, types, strict=True))
 
 
 # --- retrying failed rows ---
@@ -171,15 +159,20 @@ def _restore_answers(job: Job, store: JobStore) -> Any:
 
 def _read_answer(job: Job, row: Row) -> RowAnswer | None:
     """The answer in a row of the output; None where it has a problem."""
-    labels, scores, source, problem = (row.cells.get(name) for name in job.added_columns)
+    labels, scores, source, problem, *explained = (row.cells.get(name) for name in job.added_columns)
     if problem or row.problem:
         return None
     try:
         names = tuple(_parsed(labels))
-        scored = {name: score for name, score in (_parsed(scores) or {}).items() if score is not None}
-        return RowAnswer(names, scored, str(source), None)
+        evidence, reasons = map(_parsed, explained or (None, None))
+        return RowAnswer(names, _given(_parsed(scores)), str(source), None, evidence, _given(reasons))
     except (TypeError, ValueError, AttributeError):
         raise InvalidDataset(f"{row.where}: the labels cannot be read; start over with --overwrite") from None
+
+
+def _given(cell: Mapping[str, Any] | None) -> dict[str, Any]:
+    """An object without the members that Parquet has for the other labels."""
+    return {name: value for name, value in (cell or {}).items() if value is not None}
 
 
 def _parsed(cell: Any) -> Any:
@@ -252,7 +245,7 @@ def _merge(job: Job, store: JobStore, schema: Schema, on_progress: OnProgress) -
     summary, position = Summary(texts=len(store), usage=store.usage, models=sorted(store.models)), job.source.position
     windows, path = job.rows(position), job.folder / _OUTPUT
     with write_errors(job.folder):
-        writer = writer_of(job.out)(path, job.out, schema, _added_types(job))
+        writer = writer_of(job.out)(path, job.out, schema, job.added_types())
         while rows := [row for window in islice(windows, _GROUP) for row in window]:
             answers = _answers_to(rows, store)
             for row, answer in zip(rows, answers, strict=True):
@@ -271,7 +264,8 @@ def _answers_to(rows: Sequence[InputRow], store: JobStore) -> list[RowAnswer]:
 
 def _cells(job: Job, answer: RowAnswer) -> dict[str, Any]:
     cells = (answer.labels, answer.scores or None, answer.source, answer.problem)
-    return dict(zip(job.added_columns, cells, strict=True))
+    explained = (answer.evidence, answer.unexplained or None) if job.explain else ()
+    return dict(zip(job.added_columns, (*cells, *explained), strict=True))
 
 
 def _finish(job: Job, summary: Summary) -> None:

@@ -37,6 +37,7 @@ _task = decorated(
     click.option("--id-field", help="Column of ids, for reports of problems.  [default: detected, and reported]"),
     dialect_options,
     click.option("--prefix", default="", show_default=False, help="Prefix of the names of the added columns."),
+    click.option("--explain", is_flag=True, help="Add columns with the evidence for the labels."),
     click.option("--batch", type=click.IntRange(1), default=512, help="Texts per batch."),
     click.option(
         "--patience", type=click.FloatRange(0), default=60, help="Seconds to wait for an endpoint that is down."
@@ -104,6 +105,10 @@ def bulk(
     if out is None and not (dry_run or batch_file):
         raise click.UsageError("give --out with the file to write")
     request = BulkRequest(out=out, **options)
+    if request.explain and (batch_file or request.read_results or request.ray_backend != "actors"):
+        raise click.UsageError(
+            "--explain: not with --batch-file, --read-results, nor with --ray-backend http or vllm; leave it out"
+        )
     try:
         if dry_run:
             _forecast(request, spending.cap(), as_json)

@@ -28,6 +28,8 @@ ProblemKind = Literal[
 ]
 ScoreType = Literal["probability", "share", "similarity"]
 EvidenceKind = Literal["sentence", "word", "occlusion", "quote"]
+MOST_EXPLAINED = 5
+"""Labels of a text that get evidence, at most."""
 _ENDPOINT = ("endpoint", "extra_body")
 _LONGEST = 80  # characters of a value in a message
 # Kinds that depend on the text or its answer; the others depend on the moment or the settings.

@@ -44,6 +44,7 @@ class BulkRequest:
     encoding: str | None
     separator: str | None
     prefix: str
+    explain: bool
     batch: int
     patience: float
     read_results: Sequence[Path]
@@ -67,13 +68,13 @@ class BulkRequest:
         use_own_folders()
         taxonomy = registry.taxonomy_at(self.taxonomy or read_settings().taxonomy)
         none = ClassifierSpec("", {}, partial(open_classifier, "", taxonomy, ()))
-        return Job(source, columns, taxonomy, none, out, self.batch, self.prefix)
+        return Job(source, columns, taxonomy, none, out, self.batch, self.prefix, self.explain)
 
     def with_system(self, job: Job) -> tuple[Job, System]:
         """The job with the classifier of the request, and its system."""
         texts = first_texts(job)
-        system = _system(self.system, job.taxonomy, texts)
-        open = partial(open_classifier, self.system, job.taxonomy, texts)
+        system = _system(self.system, job.taxonomy, texts, self.explain)
+        open = partial(open_classifier, self.system, job.taxonomy, texts, self.explain)
         return replace(job, classifier=ClassifierSpec(system.spec, system.setup, open)), system
 
     def with_transport(self, job: Job, transport: OfflineTransport, **endpoint: Any) -> Job:
@@ -134,18 +135,23 @@ class BulkRequest:
         return Cluster(self.address, self.workers, self.worker_cpus, self.worker_gpus, settings_variables())
 
 
-def open_classifier(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> Classifier:
-    """The classifier of a system's name, on this machine or on a worker."""
-    classifier: Classifier = _system(spec, taxonomy, texts).open().classifier
+def open_classifier(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...], explain: bool = False) -> Classifier:
+    """The classifier of a system's name, on this machine or on a worker; with ``explain``, it also finds evidence."""
+    classifier: Classifier = _system(spec, taxonomy, texts, explain).open().classifier
     return classifier
 
 
-def _system(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...]) -> System:
+def _system(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...], explain: bool) -> System:
     from llm.backends.batch_transport import BATCH_SIZE
 
     # A run stores its own answers; they would flush the service's cache.
     context = SystemContext(taxonomy, texts, cache=False, texts_per_request=BATCH_SIZE)
-    return from_spec(spec, context) if spec else from_settings(context)
+    found = from_spec(spec, context) if spec else from_settings(context)
+    if not explain:
+        return found
+    from marquee.explained import explained
+
+    return explained(found, taxonomy)
 
 
 def first_texts(job: Job) -> tuple[Text, ...]:

@@ -33,6 +33,7 @@ def classify_dataframe(
     leaves_only: bool | None = None,
     attribute: str | None = None,
     scores: bool = False,
+    explain: bool = False,
     prefix: str = "",
     classifier: str | Classifier | None = None,
     **options: Any,
@@ -40,7 +41,8 @@ def classify_dataframe(
     """Return a copy of a DataFrame with columns added; the index and the order of the rows stay.
 
     The new columns are ``labels`` (a list of names; for one label per text ``label``, a name or None) and ``problem``
-    (why a row has no answer, or None). With ``scores``, each label has a column ``score_LABEL`` too.
+    (why a row has no answer, or None). With ``scores``, each label has a column ``score_LABEL`` too; with ``explain``,
+    ``evidence`` is a list of ``Evidence`` and ``unexplained`` a dict of the reasons for labels without, or both None.
 
     Args:
         df: one row per text.
@@ -55,6 +57,7 @@ def classify_dataframe(
         leaves_only: as in ``classify``.
         attribute: as in ``classify``.
         scores: whether to add one column per label; NaN where a label has no score.
+        explain: whether to add the evidence for the labels.
         prefix: starts the names of the new columns.
         classifier: as in ``classify``.
         options: ``threshold``, ``score_type``, ``instructions`` and ``examples``, as in ``classify``.
@@ -68,14 +71,14 @@ def classify_dataframe(
         raise InvalidSetting(f"df is a {type(df).__name__}; give a pandas DataFrame, or use marquee.classify")
     check_columns([str(name) for name in df.columns], {"text": text, "title": title})
     chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none, level, leaves_only, attribute)
-    added = _columns([], chosen, scores, prefix)
+    added = _columns([], chosen, scores, explain, prefix)
     if taken := [name for name in added if name in df.columns]:
         raise InvalidSetting(f"df has a column {taken[0]!r} already; give a prefix, such as prefix='predicted_'")
     titles: Iterable[Any] = df[title] if title else [""] * len(df)
     texts = [_text_of(body, name) for body, name in zip(df[text], titles, strict=True)]
-    found = predict(texts, chosen, classifier, allow_none, **options)
-    columns = {name: pandas.Series(cells, df.index) for name, cells in _columns(found, chosen, scores, prefix).items()}
-    return df.assign(**columns)
+    found = predict(texts, chosen, classifier, allow_none, explain, **options)
+    columns = _columns(found, chosen, scores, explain, prefix).items()
+    return df.assign(**{name: pandas.Series(cells, df.index) for name, cells in columns})
 
 
 def _text_of(body: Any, title: Any) -> Text:
@@ -83,7 +86,9 @@ def _text_of(body: Any, title: Any) -> Text:
     return Text(words.body, Text.of(title).body, words.fault)
 
 
-def _columns(found: list[Prediction], taxonomy: Taxonomy, scores: bool, prefix: str) -> dict[str, list[Any]]:
+def _columns(
+    found: list[Prediction], taxonomy: Taxonomy, scores: bool, explain: bool, prefix: str
+) -> dict[str, list[Any]]:
     """The cells of the new columns, by name."""
     columns: dict[str, list[Any]] = {}
     if taxonomy.multi:
@@ -94,6 +99,9 @@ def _columns(found: list[Prediction], taxonomy: Taxonomy, scores: bool, prefix: 
     if scores:
         nan = float("nan")
         columns |= {f"score_{name}": [one.scores.get(name, nan) for one in found] for name in taxonomy.names}
+    if explain:
+        columns["evidence"] = [None if one.evidence is None else list(one.evidence) for one in found]
+        columns["unexplained"] = [None if one.evidence is None else dict(one.unexplained) for one in found]
     return {prefix + name: cells for name, cells in columns.items()}
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any
 
-from llm.classifier import Classifier, Evidence, Prediction, Usage, total_usage
+from llm.classifier import MOST_EXPLAINED, Classifier, Evidence, Prediction, Usage, total_usage
 from llm.embedded.matcher import Matcher
 from llm.evidence.embedded import evidence
 from llm.evidence.quotes import Quote, Quoter, QuoteRequest
@@ -25,8 +25,7 @@ from prompts.text import Text, checked_texts
 from similarity.errors import Rejected
 from similarity.micro_batching import Admission
 
-MOST_LABELS = 5  # of a text that are explained
-_BEYOND = f"only the first {MOST_LABELS} labels are explained"
+_BEYOND = f"only the first {MOST_EXPLAINED} labels are explained"
 _NOT_RAISED = "no sentence or word by itself raises its score"
 
 
@@ -70,7 +69,7 @@ class Explainer:
         """Quotes for the predictions of the language model, requested together."""
         labels = {label.name: label for label in taxonomy.predictable}
         requests = [
-            [QuoteRequest(text, labels[name]) for name in prediction.labels[:MOST_LABELS]]
+            [QuoteRequest(text, labels[name]) for name in prediction.labels[:MOST_EXPLAINED]]
             if self._quoter and prediction.source.strategy
             else []
             for text, prediction in pairs
@@ -81,7 +80,7 @@ class Explainer:
 
     def _embedded(self, text: Text, prediction: Prediction, taxonomy: Taxonomy) -> _Found:
         """The evidence of the embedded classifier, alone or as a part of a fusion."""
-        labels, source = prediction.labels[:MOST_LABELS], prediction.source
+        labels, source = prediction.labels[:MOST_EXPLAINED], prediction.source
         if not self._matcher or source.model.rpartition(JOIN)[2] != self._matcher.name:
             unknown = f"{source.model} gives no evidence; the embedded classifier and language models do"
             return _Found(reasons=dict.fromkeys([] if source.strategy else labels, unknown))

@@ -14,7 +14,7 @@ import yaml
 
 from llm.backends.backend import Conversation, CountingBackend
 from llm.backends.prefix_sharing import common_length
-from llm.classifier import Usage
+from llm.classifier import MOST_EXPLAINED, Usage
 from llm.language_model import LanguageModel
 from llm.wrappers.fusion import JOIN
 from prompts.taxonomy import Taxonomy
@@ -24,6 +24,7 @@ _PRICES = Path(__file__).parent / "prices.yaml"
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _MILLION = 1_000_000
 _CHARS_PER_TOKEN = 4  # English, roughly, in the tokenizers in use
+_QUOTE_TOKENS = 40  # of a quote, roughly: a sentence
 
 
 class Price(NamedTuple):
@@ -91,6 +92,28 @@ def preview(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, ord
         counted=counted is not None,
         usd=cost(model.name, Usage(prompt, 0, written)),
         usd_cached=cost(model.name, Usage(prompt, shared, written)),
+    )
+
+
+def with_quotes(found: Preview, model: str, texts: Sequence[Text], taxonomy: Taxonomy) -> Preview:
+    """The estimate with the quotes of evidence: a request for each label that a text may have, of 40 tokens written."""
+    from llm.evidence.quotes import QuoteRequest, conversation
+
+    labels = taxonomy.predictable[: min(MOST_EXPLAINED, taxonomy.max_labels)]
+    requests = [[conversation(QuoteRequest(text, label)) for label in labels] for text in texts if not text.empty]
+    chars = sum(len(_content(question)) for questions in requests for question in questions)
+    prompt = found.prompt_tokens + round(chars / _CHARS_PER_TOKEN)
+    shared = found.shared_tokens + round(_shared_chars(requests) / _CHARS_PER_TOKEN)
+    quotes = sum(map(len, requests))
+    written = found.written_tokens + _QUOTE_TOKENS * quotes
+    return Preview(
+        requests=found.requests + quotes,
+        prompt_tokens=prompt,
+        shared_tokens=shared,
+        written_tokens=written,
+        counted=False,
+        usd=cost(model, Usage(prompt, 0, written)),
+        usd_cached=cost(model, Usage(prompt, shared, written)),
     )
 
 

@@ -9,9 +9,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from llm.embedded.matcher import Matcher
 from main import main
+from service.app import create_app
+from service.services import Services
 from tests.bulk.words import read_lines, rows, write_lines
 from tests.support.misbehaving import body, endpoint, says
+from tests.support.served import served_at
 
 SAMPLE = Path(__file__).parent.parent.parent / "data" / "sample" / "films.jsonl"
 
@@ -57,6 +61,33 @@ def test_a_language_model_is_asked_and_its_failed_rows_are_asked_again(
     assert "0 rows with a problem" in again.output
     assert "66 prompt tokens" in again.output
     assert (away / "o.csv").read_text().count('"[""War""]"') == 6
+
+
+def test_evidence_is_a_pair_of_columns_and_belongs_to_the_run(away: Path) -> None:
+    given = write_lines(away / "i.jsonl", [{"text": "A cowboy shoots the sheriff. It rains."}])
+    arguments = (given, "--out", away / "o.jsonl", "--taxonomy", "tmdb")
+    assert bulk(*arguments, "--explain").exit_code == 0
+    (row,) = read_lines(away / "o.jsonl")
+    assert {one["quote"] for one in row["evidence"]} >= {"A cowboy shoots the sheriff.", "sheriff"}
+    assert row["unexplained"] is None
+    assert "explain true, now null" in bulk(*arguments).output
+
+
+@pytest.mark.parametrize("option", [("--batch-file", "r.jsonl"), ("--runner", "ray", "--ray-backend", "http")])
+def test_evidence_needs_the_model_in_the_same_run(away: Path, option: tuple[str, ...]) -> None:
+    given = write_lines(away / "i.jsonl", rows(1))
+    failed = bulk(given, "--out", away / "o.jsonl", "--system", "llm:json_list", "--explain", *option)
+    assert failed.exit_code == 2
+    assert "--explain: not with --batch-file" in failed.output
+    assert not (away / "r.jsonl").exists()
+
+
+def test_evidence_of_a_service_is_that_service_s(away: Path, embedded: Matcher) -> None:
+    given = write_lines(away / "i.jsonl", [{"text": "A cowboy shoots the sheriff. It rains."}])
+    with served_at(create_app(Services(lambda options: embedded, lambda: None, lambda: None, "tmdb"))) as url:
+        done = bulk(given, "--out", away / "o.jsonl", "--taxonomy", "tmdb", "--system", f"service:{url}", "--explain")
+    assert done.exit_code == 0, done.output
+    assert {one["kind"] for one in read_lines(away / "o.jsonl")[0]["evidence"]} == {"sentence", "word"}
 
 
 @pytest.mark.parametrize(("setting", "sizes"), [("", [5, 32, 32]), ("20", [9, 20, 20, 20]), ("1", [])])

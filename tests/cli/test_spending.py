@@ -44,6 +44,14 @@ def asked(server: Endpoint) -> int:
     return sum("Plot " in json.dumps(one) for one in server.requests)
 
 
+def test_a_forecast_counts_the_requests_for_evidence(away: Path, server: Endpoint) -> None:
+    given = write_lines(away / "i.jsonl", rows(4))
+    arguments = ("bulk", given, "--system", "llm:json_list", "--taxonomy", "tmdb", "--dry-run", "--json")
+    plain, explained = (json.loads(call(*arguments, *more).stdout)["preview"] for more in ((), ("--explain",)))
+    assert (plain["requests"], explained["requests"]) == (4, 4 + 4 * 5)
+    assert explained["usd"] > plain["usd"]
+
+
 def test_bulk_stops_at_the_cap_says_what_was_spent_and_resumes(away: Path, server: Endpoint) -> None:
     given = write_lines(away / "i.jsonl", rows(COUNT))
     arguments = ("bulk", given, "--system", "llm:json_list", "--batch", "4", "--out", away / "o.jsonl")

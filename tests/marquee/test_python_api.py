@@ -258,6 +258,14 @@ def test_several_labels_are_lists_and_scores_are_wide(frame: pandas.DataFrame) -
     assert found["p_score_billing"].isna().tolist() == [False, False, True]
 
 
+def test_a_dataframe_has_the_evidence_of_its_texts(frame: pandas.DataFrame) -> None:
+    found = marquee.classify_dataframe(frame, "body", LABELS, explain=True)
+    [first, second, _] = marquee.classify(frame["body"], LABELS, explain=True)
+    assert found["evidence"].iloc[0] == list(first.evidence or ())
+    assert found["unexplained"].tolist()[:2] == [first.unexplained, second.unexplained]
+    assert found.loc["z", ["evidence", "unexplained"]].isna().all()
+
+
 def test_an_empty_dataframe_gets_the_columns_too(frame: pandas.DataFrame) -> None:
     found = marquee.classify_dataframe(frame.iloc[:0], "body", LABELS)
     assert list(found.columns) == ["body", "n", "label", "problem"]

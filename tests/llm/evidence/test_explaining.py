@@ -9,10 +9,10 @@ import pytest
 
 from llm.backends.backend import Backend, Completion, Constraint, Conversation, FakeBackend
 from llm.backends.local_backend import LocalBackend
-from llm.classifier import AnswerSource, Classifier, Prediction, Problem, Usage
+from llm.classifier import MOST_EXPLAINED, AnswerSource, Classifier, Prediction, Problem, Usage
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
-from llm.evidence.explaining import MOST_LABELS, Explainer
+from llm.evidence.explaining import Explainer
 from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.strategies.json_list import JSONList
@@ -169,8 +169,8 @@ def test_only_the_first_labels_are_explained(embedded: Matcher) -> None:
     (found,) = embedded.classify(["One. Two."], many)
     named = replace(found, labels=many.names)
     (found,) = Explainer(embedded).explain(["One. Two."], [named], many)
-    assert {one.label for one in found.evidence or ()} <= set(many.names[:MOST_LABELS])
-    assert all("first 5 labels" in found.unexplained[name] for name in many.names[MOST_LABELS:])
+    assert {one.label for one in found.evidence or ()} <= set(many.names[:MOST_EXPLAINED])
+    assert all("first 5 labels" in found.unexplained[name] for name in many.names[MOST_EXPLAINED:])
     assert {one.label for one in found.evidence or ()} | set(found.unexplained) == set(many.names)
 
 
