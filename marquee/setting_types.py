@@ -63,6 +63,13 @@ def _providers(names: str) -> str:
         raise ValueError(str(error)) from None
 
 
+def _classifier(name: str) -> str:
+    known = ("auto", "openai", "embedded")
+    if name not in known and not name.startswith("hf:"):
+        raise ValueError(str(UnknownName("classifier", name, (*known, "hf:NAME_OR_PATH"))))
+    return name
+
+
 def _arguments(arguments: str) -> str:
     try:
         shlex.split(arguments)
@@ -89,6 +96,7 @@ def _origins(origins: str) -> str:
     return origins
 
 
+ClassifierName = Annotated[str, AfterValidator(_classifier)]
 BaseURL = Annotated[str, AfterValidator(_base_url)]
 ExtraBody = Annotated[str, AfterValidator(_object)]
 HeaderSecret = Annotated[SecretStr, AfterValidator(_fit_for_a_header)]

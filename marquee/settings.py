@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
@@ -13,6 +13,7 @@ from llm.backends.endpoint import parse_extra_body
 from marquee.environment import PREFIX, given
 from marquee.setting_types import (
     BaseURL,
+    ClassifierName,
     ExtraBody,
     HeaderSecret,
     HeaderText,
@@ -39,7 +40,7 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(allow_inf_nan=False, extra="forbid")
 
-    classifier: Literal["auto", "openai", "embedded"] | Annotated[str, Field(pattern="^hf:.+")] = Field(
+    classifier: ClassifierName = Field(
         "auto", description="auto (the language model if an endpoint is set), openai, embedded, or `hf:NAME_OR_PATH`"
     )
     openai_base_url: BaseURL = Field(

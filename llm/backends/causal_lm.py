@@ -9,10 +9,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from logging import getLogger
 from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import constants as hub
 from jinja2 import TemplateError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -20,9 +22,11 @@ from transformers.cache_utils import Cache, DynamicLayer
 from transformers.utils import logging
 
 from llm.backends.backend import Conversation
+from llm.backends.lora_adapter import model_folder
 from prompts.errors import InvalidSetting
 from similarity.encoders.precision import CHOICES, default_device, torch_dtype
 
+log = getLogger(__name__)
 OutOfMemory = torch.OutOfMemoryError
 PART = 2_048  # tokens of one conversation computed at once: the mask grows with the square
 
@@ -192,6 +196,8 @@ def load(
     device = device or default_device()
     torch_type = _dtype(dtype, device)
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    if not hub.HF_HUB_OFFLINE and model_folder(model) is None:
+        log.warning("downloading %s from Hugging Face's hub; HF_HUB_OFFLINE=1 forbids downloads", model)
     try:
         tokenizer = AutoTokenizer.from_pretrained(model)
         network = _network(model, device, torch_type, quantised)

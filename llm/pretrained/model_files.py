@@ -76,7 +76,10 @@ def find(spec: str) -> PretrainedFiles:
     if not path.is_file():
         raise InvalidSetting(f"{spec!r}: {folder} has no config.json; give a folder that save_pretrained has written")
     config = read_json(path, InvalidSetting)
-    return PretrainedFiles(spec, folder, config, _kind(spec, config))
+    try:
+        return PretrainedFiles(spec, folder, config, _kind(spec, config))
+    except (ValueError, TypeError, AttributeError):
+        raise InvalidSetting(f"{spec!r}: {path} names no outputs in id2label; download the model again") from None
 
 
 def _kind(spec: str, config: Mapping[str, Any]) -> Kind:

@@ -44,9 +44,8 @@ class SpendCap:
             InvalidSetting: the cap is a cost, and the model has no price.
         """
         if self.usd is not None and cost(model, Usage()) is None:
-            raise InvalidSetting(
-                f"--max-cost: {system} has no price in llm/spending/prices.yaml ({model}); give --max-tokens"
-            )
+            lacking = f"no price in llm/spending/prices.yaml ({model})" if model else "no price without MARQUEE_MODEL"
+            raise InvalidSetting(f"--max-cost: {system} has {lacking}; give --max-tokens")
         return SpendMeter(self, model, estimate)
 
     def left(self, spent: Spent) -> bool:

@@ -249,4 +249,6 @@ def _majority(answers: Sequence[Prediction], taxonomy: Taxonomy) -> Prediction:
         none = votes[ranked[0]] < sum(not answer.labels for answer in answers)
     labels = tuple(chosen or ([] if none else ranked[:1]))
     score_type = answers[0].score_type if scored else "probability"
-    return Prediction(labels, source, {name: scores[name] for name in ranked}, usage=usage, score_type=score_type)
+    cached = all(answer.cached for answer in answers)
+    kept = {name: scores[name] for name in ranked}
+    return Prediction(labels, source, kept, usage=usage, cached=cached, score_type=score_type)

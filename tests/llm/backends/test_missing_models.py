@@ -8,6 +8,7 @@ from click.testing import CliRunner
 
 from llm.backends.local_backend import why_missing
 from main import main
+from prompts.errors import InvalidSetting
 
 
 @pytest.mark.parametrize(
@@ -38,6 +39,25 @@ def test_a_folder_without_a_model_and_one_of_a_similar_name_are_named(tmp_path: 
 def test_another_program_may_keep_models_elsewhere() -> None:
     assert not why_missing("org/model", strict=False)
     assert why_missing("BADNAME", strict=False)
+
+
+@pytest.mark.parametrize(("offline", "lines"), [(False, 1), (True, 0)])
+def test_a_download_is_announced(
+    offline: bool, lines: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    from huggingface_hub import constants
+
+    from llm.backends import causal_lm
+
+    def refuse(model: str) -> None:
+        raise OSError("no network here")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", refuse)
+    with pytest.raises(InvalidSetting, match="no network here"):
+        causal_lm.load("org/model", "cpu")
+    said = [record.getMessage() for record in caplog.records if "downloading org/model" in record.getMessage()]
+    assert len(said) == lines
 
 
 @pytest.mark.parametrize("way", ["--local", "--vllm"])

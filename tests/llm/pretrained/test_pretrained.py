@@ -231,6 +231,7 @@ def _damaged(folder: Path) -> Path:
             _config(model_type="GLiClass", architecture_type="bi-encoder-fused"),
             "needs a second model; give a uni-encoder",
         ),
+        (_config(architectures=["BertForSequenceClassification"], id2label={"a": "x"}), "names no outputs in id2label"),
         (_nothing, "has no config.json"),
     ],
 )

@@ -18,6 +18,7 @@ from llm.language_model import LanguageModel
 from llm.spending.costs import cost, prices
 from llm.strategies.json_list import JSONList
 from llm.strategies.scored import LabelTokens
+from llm.wrappers.cache import AnswerStore, Cached
 from llm.wrappers.combined import (
     Cascade,
     FittedMargin,
@@ -125,6 +126,12 @@ def test_what_is_learned_for_a_taxonomy_applies_under_every_order_of_its_labels(
     thresholds.put(model.threshold_key(Text("x"), single), LabelThreshold(0.05, {"War": 50.0}))
     (prediction,) = OrderEnsemble(model, 3).classify(["x"], single)
     assert prediction.scores["War"] > 0.99
+
+
+def test_an_average_over_cached_answers_is_cached(tmp_path: Path) -> None:
+    model = Cached(LanguageModel(FakeBackend(always_war), JSONList()), AnswerStore(tmp_path / "answers"))
+    found = [OrderEnsemble(model, 2).classify(["x"], TMDB)[0].cached for _ in range(2)]
+    assert found == [False, True]
 
 
 def test_a_text_that_fails_under_one_order_fails() -> None:
