@@ -85,12 +85,16 @@ def report(
     Without --data the report has no texts, so that it can be shared where the texts cannot.
 
     A FOLDER of several evaluations gets one page over all runs: a table of them, and the trend of each metric by data
-    set.
+    set. The FOLDER of a suite gets one table over its families.
     """
-    from eval.report import dashboard, read, write
+    from eval.report import dashboard, read, suite, suite_results, write
     from prompts.files import check_output
 
     check_output(folder, folder=True)
+    if suite_results.is_suite(folder):
+        if data:
+            raise click.UsageError(f"--data is for the report of one evaluation; {folder} is a suite")
+        return _print_files(suite.write(suite_results.read(folder)), as_json)
     if not dashboard.of_one_evaluation(folder):
         if data:
             raise click.UsageError(f"--data is for the report of one evaluation; {folder} has several")

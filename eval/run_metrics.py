@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from eval.hierarchy import F1, hierarchical_metrics
-from eval.metrics import ACCURACY, CALIBRATION, METRICS, RANKING, Metric, single
+from eval.metrics import ACCURACY, CALIBRATION, METRICS, RANKING, Metric, Numbers, single
 from eval.results import RunResults, run_folders
 from eval.rows import RunRow
 from eval.significance import RESAMPLES, Interval, Sums, bootstrap, bootstrap_average_precision, group_numbers, interval
@@ -141,15 +141,25 @@ def intervals(run: RunResults, resamples: int = RESAMPLES, seed: int = 0, rankin
     Raises:
         InvalidDataset: no text has all of its true labels known.
     """
+    found = resampled_metrics(run, headlines(run.known()), seed, ranking, resamples)
+    return {name: interval(value, draws) for name, (value, draws) in found.items()}
+
+
+def resampled_metrics(
+    run: RunResults, metrics: Mapping[str, Metric], seed: int = 0, ranking: bool = True, resamples: int = RESAMPLES
+) -> dict[str, tuple[float, Numbers]]:
+    """Metrics of label sets, and macro-AP where all labels have scores: value and resampled values.
+
+    ``intervals`` explains the arguments. Resampled values have the shape (resamples,).
+    """
     known = run.known()
     groups = group_numbers(known.groups)
-    sums = Sums.of(headlines(known), known.true, known.predicted, groups)
-    resampled = bootstrap(sums, resamples, seed)
-    values = sums.totals()
+    sums = Sums.of(metrics, known.true, known.predicted, groups)
+    resampled, values = bootstrap(sums, resamples, seed), sums.totals()
     if ranking and known.scored:
         values["macro-AP"] = RANKING["macro-AP"](known.true, known.scores)
         resampled["macro-AP"] = bootstrap_average_precision(known.true, known.scores, groups, resamples, seed)
-    return {name: interval(value, resampled[name]) for name, value in values.items()}
+    return {name: (value, resampled[name]) for name, value in values.items()}
 
 
 def speed_and_cost(rows: Sequence[RunRow], manifest: Mapping[str, Any]) -> RunMetrics:

@@ -116,6 +116,7 @@ def create(
     trained: Classifier | None = None,
     monitor: Monitor = Monitor(),
     examples: ExampleSelector | None = None,
+    shipped: Matcher | None = None,
 ) -> Classifiers:
     """The classifiers that the settings name.
 
@@ -124,6 +125,7 @@ def create(
         trained: answers instead of what the settings name; it knows the labels of its own taxonomy only.
         monitor: callbacks for metrics.
         examples: few-shot examples; None takes those of the settings, for the default taxonomy.
+        shipped: the embedded classifier, to share one that is loaded; None makes one.
 
     Raises:
         MarqueeError: a setting names something that does not exist.
@@ -131,8 +133,9 @@ def create(
     if trained:
         settings = settings.model_copy(update={"classifier": "embedded"})
     taxonomy = registry.registered(settings.taxonomy)  # an unknown default is an error at the start
-    encoder = MiniLM()
-    model = trained or in_process(settings, encoder)
+    shared = shipped.encoder if shipped else None
+    encoder = shared if isinstance(shared, MiniLM) else MiniLM()
+    model = trained or (None if settings.pretrained else shipped) or in_process(settings, encoder)
     embedded_gate, model_gate = (
         Admission(settings.max_pending, monitor.on_reject(queue)) for queue in ("embedded", "model")
     )

@@ -131,30 +131,31 @@ def folder_name(spec: str) -> str:
 
 
 def _embedded(spec: str, rest: str, context: SystemContext) -> System:
-    from llm.embedded.matcher import SHIPPED, matcher
+    from llm.embedded.matcher import SHIPPED
+    from marquee.loaded_models import shared_matcher
 
     path = Path(rest) if rest else SHIPPED
     if not path.is_file():
         raise InvalidSetting(f"{spec!r}: there is no file of weights at {path}; make one with `main.py train matcher`")
-    return _in_process(spec, {"weights": digest_of(path)}, matcher(path), context)
+    return _in_process(spec, {"weights": digest_of(path)}, shared_matcher(path), context)
 
 
 def _plain(spec: str, rest: str, context: SystemContext) -> System:
     from llm.embedded.cosine import CosineClassifier
-    from similarity.encoders.minilm import MiniLM
+    from marquee.loaded_models import shared_encoder
 
     if rest:
         raise InvalidSetting(f"{spec!r}: minilm-plain takes nothing after it")
-    return _in_process(spec, {}, CosineClassifier(MiniLM()), context)
+    return _in_process(spec, {}, CosineClassifier(shared_encoder()), context)
 
 
 def _pretrained(spec: str, rest: str, context: SystemContext) -> System:
     """A pretrained zero-shot model of Hugging Face's libraries; its name has the digest of its files."""
-    from llm.pretrained.classifier import pretrained
     from marquee.factory import WARM_UP, RequestOptions, without_backend
+    from marquee.loaded_models import shared_pretrained
 
     settings = context.settings(classifier=spec)
-    model = pretrained(spec, settings.threshold)
+    model = shared_pretrained(spec, settings.threshold)
 
     def opened() -> OpenedSystem:
         model.classify([WARM_UP], context.taxonomy)
@@ -224,10 +225,11 @@ def _language_model(
     from marquee import factory
     from marquee.backends import backend_of
     from marquee.few_shot import example_selector
-    from similarity.encoders.minilm import MiniLM
+    from marquee.loaded_models import shared_encoder, shared_matcher
 
-    examples = example_selector(settings, MiniLM(), context.taxonomy, context.texts if context.evaluated else ())
-    models = factory.create(settings, examples=examples)
+    excluded = context.texts if context.evaluated else ()
+    examples = example_selector(settings, shared_encoder(), context.taxonomy, excluded)
+    models = factory.create(settings, examples=examples, shipped=shared_matcher())
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
     bare_model = factory.language_model(backend_of(settings), settings, options, thresholds, examples)
     weights = FusionStore(factory.fusion_path(settings))

@@ -221,3 +221,9 @@ def _is_device(path: Path) -> bool:
         mode = path.stat().st_mode
         return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
     return False
+
+
+def folder_state(folder: Path) -> tuple[tuple[str, int, int], ...]:
+    """Name, size and time of change of each file of a folder; empty where there is no folder."""
+    found = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []
+    return tuple((path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in found)

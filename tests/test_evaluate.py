@@ -308,7 +308,7 @@ def test_folders_are_named_after_specs_and_names_and_passwords_stay_out() -> Non
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], "give --data, or --rescore"),
+        ([], "give --data or --suite, or --rescore"),
         (["--data", "films.jsonl", "--systems", "embedded,embedded"], "share a folder"),
         (["--data", "films.jsonl", "--systems", "embedded", "--url", "http://x"], "--url is one system"),
         (["--rescore", "none"], "has no run"),

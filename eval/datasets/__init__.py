@@ -1,6 +1,7 @@
 """Labelled examples from files of any known format."""
 
 from eval.datasets.example import Example, Fields, LoadedDataset, sample
+from eval.datasets.families import LoadedFamily, SuiteFamily, families
 from eval.datasets.loading import divide, load, pool, texts_of
 from eval.datasets.named_columns import as_file, check_columns, taxonomy_in
 from eval.datasets.split import more_texts
@@ -9,9 +10,12 @@ __all__ = [
     "Example",
     "Fields",
     "LoadedDataset",
+    "LoadedFamily",
+    "SuiteFamily",
     "as_file",
     "check_columns",
     "divide",
+    "families",
     "load",
     "more_texts",
     "pool",

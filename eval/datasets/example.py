@@ -72,7 +72,7 @@ class Example:
     """A text with its true labels; other attributes are those of ``Record``.
 
     Attributes:
-        labels: predictable names of the taxonomy, in its order; at least one.
+        labels: predictable names of the taxonomy, in its order; none where none of them applies.
         group: shared by the examples of one film (same title and year, or same description). A group is never divided
             between splits, and a bootstrap resamples it as a unit. Empty: the example is its own group.
         extra: further labels from outside the taxonomy, such as IMDb's interests.

@@ -31,12 +31,14 @@ def load(
     split_file: Path | None = None,
     min_label_count: int = 0,
     drop_unknown: bool = False,
+    unlabelled: bool = False,
 ) -> LoadedDataset:
     """Read examples from a file or folder of any known format.
 
     ``split`` keeps the rows of one split only, and ``split_file`` is a stored split that replaces those of the data.
     ``format`` is a name in ``FORMATS``, by default the first that matches. Labels with fewer training examples than
     ``min_label_count`` are not predictable; ``drop_unknown`` drops and counts labels that the taxonomy does not know.
+    With ``unlabelled``, a text without labels is an example of "none of these labels"; otherwise it is left out.
 
     Raises:
         UnknownName: no such format.
@@ -49,7 +51,7 @@ def load(
     everything = LoadedDataset(_examples(rows, taxonomy, drop_unknown, changed), taxonomy, digest=digest_of(rows))
     dataset = without_rare_labels(everything, min_label_count)
     selected = [example for example in dataset.examples if split is None or example.split == split]
-    reasons = [_skip_reason(example) for example in selected]
+    reasons = [_skip_reason(example, unlabelled) for example in selected]
     kept = tuple(example for example, reason in zip(selected, reasons, strict=True) if not reason)
     if not kept:
         raise InvalidDataset(_no_example(path, split, rows))
@@ -178,12 +180,12 @@ def _labels(row: Record, taxonomy: Taxonomy, drop_unknown: bool, changed: Counte
     return taxonomy.in_order(known)
 
 
-def _skip_reason(example: Example) -> str | None:
+def _skip_reason(example: Example, unlabelled: bool) -> str | None:
     if example.split == EXCLUDED:
         return "of a film in the test split"
     if example.text.empty:
         return NO_TEXT
-    return None if example.labels else "without a predictable label"
+    return None if example.labels or unlabelled else "without a predictable label"
 
 
 def _no_example(path: Path, split: str | None, rows: Sequence[Record]) -> str:

@@ -20,7 +20,7 @@ from prompts.errors import InvalidDataset
 from prompts.files import read_json
 
 Bounds = Mapping[str, tuple[float, float]]
-TRIVIAL = {"prior", "random"}
+TRIVIAL = {"commonest", "prior", "random"}
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""The metrics of every system and where they come from: the sections "Overview", "Cost and speed" and "Provenance"."""
+"""The metrics of every system: the sections "Overview" and "Cost and speed"."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from eval.compare import Comparison, Difference
 from eval.report import charts
@@ -28,7 +28,6 @@ from eval.significance import SWAPS
 
 Intervals = Mapping[str, Bounds]
 SYSTEMS = "Every system over the same texts"
-_LONGEST_LIST = 40
 
 
 def quantity(value: float) -> str:
@@ -205,57 +204,6 @@ def _decode_rules(evaluation: Evaluation) -> list[Note]:
     for system in evaluation.compared:
         using.setdefault(system.run.manifest.get("decode_rule") or "", []).append(system.name)
     return [Note(f"Decode rule of {', '.join(names)}: {rule}.") for rule, names in using.items() if rule]
-
-
-def provenance_section(evaluation: Evaluation) -> Section:
-    """The manifests, and every metric of every system."""
-    flat = [dict(_flatten(system.run.manifest)) for system in evaluation.systems]
-    names = list(dict.fromkeys(name for one in flat for name in one))
-    shared = [name for name in names if len({one.get(name) for one in flat}) == 1 and len(flat) > 1]
-    parts: list[Part] = [_settings("Shared by all systems", flat[0], shared)] if shared else []
-    for system, own in zip(evaluation.systems, flat, strict=True):
-        if differing := [name for name in own if name not in shared]:
-            table = _settings(f"Manifest of {system.name}", own, differing)
-            parts.append(Fold(system.name, (table,), open=len(flat) == 1, series=evaluation.series(system)))
-    lead = "Data, settings, code version and hardware of the runs, and all metrics."
-    return Section("provenance", "Provenance", lead, (*parts, *_all_metrics(evaluation.systems)))
-
-
-def _settings(caption: str, manifest: Mapping[str, str], names: Sequence[str]) -> ReportTable:
-    rows = tuple(TableRow.of(name, manifest[name]) for name in names)
-    return ReportTable(caption, heads("setting", "value", words=2), rows, "wide", sortable=False)
-
-
-def _flatten(value: Any, name: str = "") -> Iterator[tuple[str, str]]:
-    """Nested settings as pairs of dotted name and text; long lists are cut."""
-    if isinstance(value, Mapping):
-        for key, inner in value.items():
-            yield from _flatten(inner, f"{name}.{key}" if name else str(key))
-    elif isinstance(value, list):
-        more = f" … {len(value) - _LONGEST_LIST} more" if len(value) > _LONGEST_LIST else ""
-        yield name, ", ".join(map(_word, value[:_LONGEST_LIST])) + more
-    else:
-        yield name, _word(value)
-
-
-def _word(value: Any) -> str:
-    return MISSING if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _all_metrics(systems: Sequence[SystemResults]) -> list[Part]:
-    names = list(dict.fromkeys(name for system in systems for name in system.metrics))
-    rows = []
-    for name in names:
-        values = [system.metrics.get(name) for system in systems]
-        rows.append(TableRow.of(name, *(Cell(_number(value), sort=value) for value in values)))
-    columns = heads("metric", *(system.name for system in systems))
-    return [Fold("All metrics", (ReportTable("Content of metrics.json", columns, tuple(rows)),))] if rows else []
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return MISSING
-    return f"{value:.0f}" if value == int(value) else f"{value:.6g}"
 
 
 DOTS = "Filled: micro-F1, with its 95% interval where one is known. Ring: macro-F1."

@@ -17,7 +17,8 @@ from eval.report import charts, curves, errors
 from eval.report.document import Document, Figure, Fold, Grid, Legend, Part, Section
 from eval.report.evaluation import Evaluation
 from eval.report.llm_section import llm_section
-from eval.report.overview import available, cost_section, overview_section, provenance_section
+from eval.report.overview import available, cost_section, overview_section
+from eval.report.provenance import provenance_section
 from prompts.files import write_text_atomically
 
 _FOLDER = Path(__file__).parent

@@ -1,0 +1,65 @@
+"""Models in this process that several evaluations share: the data sets of a suite load each model once."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prompts.files import digest_of, folder_state
+
+if TYPE_CHECKING:
+    from llm.backends.local_backend import LocalBackend
+    from llm.embedded.matcher import Matcher
+    from llm.pretrained.classifier import PretrainedClassifier
+    from similarity.encoders.minilm import MiniLM
+
+
+def shared_matcher(path: Path | None = None) -> Matcher:
+    """The embedded classifier with the weights of a file, by default the shipped ones."""
+    from llm.embedded.matcher import SHIPPED
+
+    weights = path or SHIPPED
+    return _matcher(weights, digest_of(weights))
+
+
+@lru_cache(maxsize=1)
+def shared_encoder() -> MiniLM:
+    """Plain MiniLM."""
+    from similarity.encoders.minilm import MiniLM
+
+    return MiniLM()
+
+
+def shared_pretrained(spec: str, threshold: float | None) -> PretrainedClassifier:
+    """The pretrained model of a spec, ``hf:NAME_OR_PATH``; see ``llm.pretrained.classifier.pretrained``."""
+    return _pretrained(spec, threshold, folder_state(Path(spec.partition(":")[2])))
+
+
+def shared_backend(model: str, adapter: str) -> LocalBackend:
+    """The language model of a folder or a hub name, with the adapter of a folder; empty: without one."""
+    return _backend(model, adapter, tuple(folder_state(Path(folder)) for folder in (model, adapter) if folder))
+
+
+# Digests and states of files are part of the key only: changed files load another model.
+
+
+@lru_cache(maxsize=1)
+def _matcher(path: Path, digest: str) -> Matcher:
+    from llm.embedded.matcher import matcher
+
+    return matcher(path, shared_encoder())
+
+
+@lru_cache(maxsize=1)
+def _pretrained(spec: str, threshold: float | None, state: object) -> PretrainedClassifier:
+    from llm.pretrained.classifier import pretrained
+
+    return pretrained(spec, threshold)
+
+
+@lru_cache(maxsize=1)
+def _backend(model: str, adapter: str, state: object) -> LocalBackend:
+    from llm.backends.local_backend import LocalBackend
+
+    return LocalBackend(model, adapter=Path(adapter) if adapter else None)
