@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     epilog=examples(
         "evaluate --data reviews.csv --systems embedded --taxonomy sentiment",
         "evaluate --data films.jsonl --systems embedded,llm --out var/films",
-        "evaluate --suite families/ --systems embedded,minilm-plain --limit 300",
+        "evaluate --suite families/ --systems embedded,llm --limit 300",
     ),
 )
 @data_options(required=False)

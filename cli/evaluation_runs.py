@@ -90,7 +90,7 @@ def _systems(
     from marquee.systems import SystemContext
 
     texts = [example.text for example in material.examples]
-    context = SystemContext(material.taxonomy, texts, selection.cache, evaluated=True)
+    context = SystemContext(material.taxonomy, texts, selection.cache, excluded=texts)
     systems = systems_by_folder(selection, context, top)
     if variant is None:
         return systems

@@ -97,9 +97,8 @@ def _family_runs(family: LoadedFamily, limit: int | None, selection: RunSelectio
     dataset = family.dataset
     report_dropped(dataset)
     data = EvaluationData(family.data, family.split, limit, dataset.taxonomy, sample(dataset.examples, limit))
-    context = SystemContext(
-        dataset.taxonomy, [example.text for example in data.examples], selection.cache, evaluated=True
-    )
+    texts = [example.text for example in data.examples]
+    context = SystemContext(dataset.taxonomy, texts, selection.cache, excluded=texts)
     folder = top / family.name
     systems = systems_by_folder(selection, context, folder)
     placed = {folder / folder_name(one.spec) if path == folder else path: one for path, one in systems.items()}

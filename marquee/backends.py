@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from llm.backends.backend import Backend
 from llm.backends.batch_transport import BatchTransport
 from llm.backends.capabilities import CapabilityProbe, ModelName
 from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
 from llm.backends.transport import HTTPTransport
-from marquee.loaded_models import shared_backend
+from marquee.loaded_models import local_backend
 from marquee.settings import Settings
 
 
@@ -20,7 +22,7 @@ def probe_of(settings: Settings) -> CapabilityProbe:
 def backend_of(settings: Settings) -> Backend:
     """The language model that the settings name: in this process, or behind an endpoint."""
     if settings.local_model:
-        return shared_backend(settings.local_model, settings.adapter)
+        return local_backend(settings.local_model, Path(settings.adapter) if settings.adapter else None)
     transport = _transport(settings)
     model = _model_name(transport, settings)
     capabilities = CapabilityProbe(transport, model, settings.probe_path)

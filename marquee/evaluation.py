@@ -215,7 +215,8 @@ def _measured(
     split, models = "test" if parts.is_divided else None, folder.path / "models"
     measured = parts.load(split)
     data = EvaluationData(parts.path, split, limit, measured.taxonomy, sample(measured.examples, limit))
-    context = SystemContext(data.taxonomy, [example.text for example in data.examples], evaluated=True)
+    texts = [example.text for example in data.examples]
+    context = SystemContext(data.taxonomy, texts, excluded=texts)
     runs, metrics = dict[str, RunResults](), dict[str, RunMetrics]()
     for name in filter(_is_baseline, systems):
         _train(name, parts, seed, models / name)

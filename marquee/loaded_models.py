@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from similarity.encoders.minilm import MiniLM
 
 
-def shared_matcher(path: Path | None = None) -> Matcher:
+def embedded(path: Path | None = None) -> Matcher:
     """The embedded classifier with the weights of a file, by default the shipped ones."""
     from llm.embedded.matcher import SHIPPED
 
@@ -24,21 +24,22 @@ def shared_matcher(path: Path | None = None) -> Matcher:
 
 
 @lru_cache(maxsize=1)
-def shared_encoder() -> MiniLM:
+def encoder() -> MiniLM:
     """Plain MiniLM."""
     from similarity.encoders.minilm import MiniLM
 
     return MiniLM()
 
 
-def shared_pretrained(spec: str, threshold: float | None) -> PretrainedClassifier:
+def pretrained(spec: str, threshold: float | None) -> PretrainedClassifier:
     """The pretrained model of a spec, ``hf:NAME_OR_PATH``; see ``llm.pretrained.classifier.pretrained``."""
     return _pretrained(spec, threshold, folder_state(Path(spec.partition(":")[2])))
 
 
-def shared_backend(model: str, adapter: str) -> LocalBackend:
-    """The language model of a folder or a hub name, with the adapter of a folder; empty: without one."""
-    return _backend(model, adapter, tuple(folder_state(Path(folder)) for folder in (model, adapter) if folder))
+def local_backend(model: str, adapter: Path | None) -> LocalBackend:
+    """The language model of a folder or a hub name, with the adapter of a folder."""
+    folders = [Path(model), *filter(None, [adapter])]
+    return _backend(model, adapter, tuple(map(folder_state, folders)))
 
 
 # Digests and states of files are part of the key only: changed files load another model.
@@ -48,18 +49,18 @@ def shared_backend(model: str, adapter: str) -> LocalBackend:
 def _matcher(path: Path, digest: str) -> Matcher:
     from llm.embedded.matcher import matcher
 
-    return matcher(path, shared_encoder())
+    return matcher(path, encoder())
 
 
 @lru_cache(maxsize=1)
 def _pretrained(spec: str, threshold: float | None, state: object) -> PretrainedClassifier:
-    from llm.pretrained.classifier import pretrained
+    from llm.pretrained import classifier
 
-    return pretrained(spec, threshold)
+    return classifier.pretrained(spec, threshold)
 
 
 @lru_cache(maxsize=1)
-def _backend(model: str, adapter: str, state: object) -> LocalBackend:
+def _backend(model: str, adapter: Path | None, state: object) -> LocalBackend:
     from llm.backends.local_backend import LocalBackend
 
-    return LocalBackend(model, adapter=Path(adapter) if adapter else None)
+    return LocalBackend(model, adapter=adapter)

@@ -39,7 +39,7 @@ class SystemContext:
         texts_per_request: the value where the settings have none.
         instructions: further instructions for a language model.
         examples: few-shot examples in place of those of the settings.
-        evaluated: whether the answers are compared with true labels; the texts are then no few-shot examples.
+        excluded: texts that are no few-shot examples, such as those of an evaluation.
     """
 
     taxonomy: Taxonomy
@@ -48,7 +48,7 @@ class SystemContext:
     texts_per_request: int = 1
     instructions: str = ""
     examples: StaticExamples | None = None
-    evaluated: bool = False
+    excluded: Sequence[Text] = ()
 
     def settings(self, **overrides: Any) -> Settings:
         """The settings in force, with overrides."""
@@ -132,30 +132,30 @@ def folder_name(spec: str) -> str:
 
 def _embedded(spec: str, rest: str, context: SystemContext) -> System:
     from llm.embedded.matcher import SHIPPED
-    from marquee.loaded_models import shared_matcher
+    from marquee import loaded_models
 
     path = Path(rest) if rest else SHIPPED
     if not path.is_file():
         raise InvalidSetting(f"{spec!r}: there is no file of weights at {path}; make one with `main.py train matcher`")
-    return _in_process(spec, {"weights": digest_of(path)}, shared_matcher(path), context)
+    return _in_process(spec, {"weights": digest_of(path)}, loaded_models.embedded(path), context)
 
 
 def _plain(spec: str, rest: str, context: SystemContext) -> System:
     from llm.embedded.cosine import CosineClassifier
-    from marquee.loaded_models import shared_encoder
+    from marquee import loaded_models
 
     if rest:
         raise InvalidSetting(f"{spec!r}: minilm-plain takes nothing after it")
-    return _in_process(spec, {}, CosineClassifier(shared_encoder()), context)
+    return _in_process(spec, {}, CosineClassifier(loaded_models.encoder()), context)
 
 
 def _pretrained(spec: str, rest: str, context: SystemContext) -> System:
     """A pretrained zero-shot model of Hugging Face's libraries; its name has the digest of its files."""
+    from marquee import loaded_models
     from marquee.factory import WARM_UP, RequestOptions, without_backend
-    from marquee.loaded_models import shared_pretrained
 
     settings = context.settings(classifier=spec)
-    model = shared_pretrained(spec, settings.threshold)
+    model = loaded_models.pretrained(spec, settings.threshold)
 
     def opened() -> OpenedSystem:
         model.classify([WARM_UP], context.taxonomy)
@@ -222,14 +222,12 @@ def _language_model(
     from llm.few_shot import examples_kind
     from llm.spending.costs import preview
     from llm.wrappers.fusion import FusionStore
-    from marquee import factory
+    from marquee import factory, loaded_models
     from marquee.backends import backend_of
     from marquee.few_shot import example_selector
-    from marquee.loaded_models import shared_encoder, shared_matcher
 
-    excluded = context.texts if context.evaluated else ()
-    examples = example_selector(settings, shared_encoder(), context.taxonomy, excluded)
-    models = factory.create(settings, examples=examples, shipped=shared_matcher())
+    examples = example_selector(settings, loaded_models.encoder(), context.taxonomy, context.excluded)
+    models = factory.create(settings, examples=examples, shipped=loaded_models.embedded())
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
     bare_model = factory.language_model(backend_of(settings), settings, options, thresholds, examples)
     weights = FusionStore(factory.fusion_path(settings))
