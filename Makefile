@@ -70,8 +70,8 @@ bench-service: .venv/run ## the service against its classifier offline, a bare r
 	@$(BIN)/python -m benchmarks.service
 
 .PHONY: bench-llm
-bench-llm: .venv/dev ## texts per second against a bare loop and scikit-llm (tiny vLLM; DATA=folder)
-	@$(BIN)/python -m benchmarks.llm $(if $(DATA),--data $(DATA))
+bench-llm: .venv/dev ## texts per second against a bare loop and scikit-llm (tiny vLLM; DATA=folder MODEL=folder)
+	@$(BIN)/python -m benchmarks.llm $(if $(DATA),--data $(DATA)) $(if $(MODEL),--model $(MODEL))
 
 .PHONY: bench-embedded
 bench-embedded: .venv/dev ## the embedded classifier against sentence-transformers' encode (DATA=folder)

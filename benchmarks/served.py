@@ -22,7 +22,7 @@ from benchmarks.contenders import skllm_prompts
 from benchmarks.measure import Plots, tmdb_genres
 from llm.strategies.scored import YES_NO_CODES
 from prompts import registry
-from prompts.template import JSON_LIST, LABEL_TOKENS, AnswerFormat
+from prompts.template import JSON_LIST, LABEL_NAME, LABEL_TOKENS, AnswerFormat
 from prompts.text import Text
 from tests.support.tiny_qwen2 import CHAT_TEMPLATE, build
 from tests.support.trained_qwen2 import fine_tune
@@ -49,6 +49,15 @@ def write_model(folder: Path, plots: Plots) -> float:
     return 1 + sum(len(full.encode(answer)) for answer in answers) / len(answers)
 
 
+def answer_tokens(model: Path, plots: Plots) -> float:
+    """Return the mean tokens of the true ``json_list`` answers by a tokenizer, with the end-of-message token."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(str(model))
+    answers = plots.answers()
+    return 1 + sum(len(tokenizer.encode(answer, add_special_tokens=False)) for answer in answers) / len(answers)
+
+
 def _lessons(plots: Plots) -> Iterator[tuple[Any, str]]:
     """Yield conversations and answers to train on."""
     taxonomy = tmdb_genres()
@@ -56,7 +65,8 @@ def _lessons(plots: Plots) -> Iterator[tuple[Any, str]]:
     code, _ = next(LABEL_TOKENS.labels_with_codes(taxonomy))
     for text, label in zip(plots.marked("w", _SHOWN), labels, strict=False):
         yes_no = AnswerFormat("yes_no", label)
-        for question, answer in ((JSON_LIST, _TYPICAL), (LABEL_TOKENS, code), (yes_no, YES_NO_CODES[0])):
+        answers = ((JSON_LIST, _TYPICAL), (LABEL_NAME, label.name), (LABEL_TOKENS, code), (yes_no, YES_NO_CODES[0]))
+        for question, answer in answers:
             yield prompt.render(text, taxonomy, question), answer
 
 
@@ -64,11 +74,17 @@ def _sent(plots: Plots) -> Iterator[str]:
     """Yield all text that is sent or generated: messages, plots with their prefixes, and codes."""
     taxonomy = tmdb_genres()
     prompt = registry.prompt_for(Text("film"), taxonomy)
-    for question in (JSON_LIST, LABEL_TOKENS, *(AnswerFormat("yes_no", label) for label in taxonomy.predictable)):
+    for question in (
+        JSON_LIST,
+        LABEL_NAME,
+        LABEL_TOKENS,
+        *(AnswerFormat("yes_no", label) for label in taxonomy.predictable),
+    ):
         for text in [Text("film")] if question.label else plots.marked(f"a0{question.strategy}"):
             yield from (message["content"] for message in prompt.render(text, taxonomy, question))
     yield from (text.body for text in plots.marked("a0yes_no"))
     yield from YES_NO_CODES
+    yield from taxonomy.names
     yield skllm_prompts()
     yield from (f"```{text.body}```\n\n" for text in plots.marked("s0"))
 
