@@ -24,8 +24,8 @@ _MODULE = re.compile(rf"({'|'.join(sorted(NAMES | {'marquee'}))})(\.\w+)+")
         ("x = 'ü'; from llm import x", "x = 'ü'; from marquee.llm import x"),
         ("import llm", "import marquee.llm as llm"),
         ("import llm as one", "import marquee.llm as one"),
-        ("import llm.spending.costs as costs", "import marquee.llm.costs as costs"),
-        ("import llm.spending.costs", "import marquee.llm.costs, marquee.llm as llm"),
+        ("import llm.spending.costs as costs", "import marquee.llm.spending.costs as costs"),
+        ("import llm.spending.costs", "import marquee.llm.spending.costs, marquee.llm as llm"),
         ("import os, eval, json", "import os, marquee.eval as eval, json"),
         (
             "def f():\n    from service import app",

@@ -5,15 +5,26 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, FilePayload, JSHandle, Page, Route, ViewportSize, expect, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    FilePayload,
+    JSHandle,
+    Page,
+    Request,
+    Route,
+    ViewportSize,
+    expect,
+    sync_playwright,
+)
 
 from llm.backends.backend import FakeBackend
 from llm.language_model import LanguageModel
@@ -104,6 +115,117 @@ def test_the_evidence_is_highlighted_label_by_label_and_stays_text(page: Page, m
     chosen = page.locator("#evidence-labels button").first
     expect(chosen).to_have_attribute("aria-pressed", "true")
     assert page.locator("#result img").count() == 0
+    assert messages == []
+
+
+def classified(page: Page) -> list[Any]:
+    """The bodies of all later requests to /classify."""
+    sent: list[Any] = []
+
+    def note(request: Request) -> None:
+        if request.url.endswith("/classify"):
+            sent.append(request.post_data_json)
+
+    page.on("request", note)
+    return sent
+
+
+def choose_three(page: Page) -> None:
+    """Custom labels and two named taxonomies."""
+    page.get_by_label("Taxonomy").select_option(label="custom labels …")
+    page.get_by_label("Custom labels").fill("billing\ncrash")
+    page.get_by_text("More taxonomies").click()
+    for name in ("sentiment", "tickets"):
+        page.get_by_role("checkbox", name=name).check()
+    expect(page.locator("#further summary")).to_have_text("More taxonomies (2)")
+
+
+def test_several_taxonomies_have_a_card_each_and_the_details_of_one(page: Page, messages: list[str]) -> None:
+    sent = classified(page)
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.get_by_label("Text", exact=True).fill("My card was charged twice for one order.")
+    choose_three(page)
+    page.keyboard.press("Control+Enter")
+    cards = page.locator("#several > li")
+    expect(cards).to_have_count(3)
+    assert cards.locator("h3").all_text_contents() == ["custom labels", "sentiment", "tickets"]
+    expect(cards.nth(0)).to_contain_text(re.compile(r"billing\s*\d+ %"))
+    expect(cards.nth(2).locator(".chip-name").first).to_have_text("Billing")
+    own = {"name": "custom labels", "labels": ["billing", "crash"], "multi": True, "allow_none": True}
+    assert [one["taxonomies"] for one in sent] == [[own, "sentiment", "tickets"]]
+    expect(page.get_by_role("status").first).to_contain_text("custom labels: billing. sentiment: negative. tickets: ")
+    page.get_by_role("button", name="Copy labels").click()
+    expect(page.locator("button:focus")).to_have_text("Copied")
+    copied = str(page.evaluate("navigator.clipboard.readText()")).splitlines()
+    assert copied[:2] == ["custom labels: billing", "sentiment: negative"]
+    page.get_by_text("All scores").click()
+    page.get_by_text("Evidence in the text").click()
+    expect(page.locator("#scores li")).to_have_count(2)
+    page.get_by_role("button", name="tickets").click()
+    expect(page.locator("#scores li")).to_have_count(10)
+    expect(page.locator("#source")).to_contain_text("taxonomy tickets")
+    expect(page.locator("#evidence-labels")).to_contain_text("Billing")
+    page.get_by_text("The exact prompt").click()
+    expect(page.locator("#messages pre").first).to_contain_text("You classify texts by topic.")
+    page.get_by_role("button", name="Clear").click()
+    expect(page.locator("#further summary")).to_have_text("More taxonomies")
+    page.get_by_label("Text", exact=True).fill(PLOT)
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#predicted .chip").first).to_contain_text("Fantasy")
+    expect(page.locator("#several")).to_be_hidden()
+    assert messages == []
+
+
+def test_custom_labels_are_sent_with_what_they_are_about(page: Page) -> None:
+    """The page of a service with a language model has this input."""
+    sent = classified(page)
+    page.evaluate("document.getElementById('labels-hint').insertAdjacentHTML('afterend', '<input id=attribute>')")
+    page.get_by_label("Text", exact=True).fill(PLOT)
+    page.get_by_label("Taxonomy").select_option(label="custom labels …")
+    page.get_by_label("Custom labels").fill("billing\ncrash")
+    for about in ("", " team "):
+        page.locator("#attribute").fill(about)
+        page.keyboard.press("Control+Enter")
+        expect(page.get_by_role("status").first).to_contain_text("Answered by")
+        page.get_by_role("status").first.evaluate("status => { status.textContent = ''; }")
+    assert [one.get("attribute") for one in sent] == [None, "team"]
+
+
+def test_one_of_several_taxonomies_may_have_no_answer(page: Page) -> None:
+    found = {"labels": ["positive"], "model": "m", "taxonomy": "sentiment", "scores": {"positive": 0.75}}
+    problem = {"title": "No list", "detail": "the answer has no list of labels", "status": 502}
+    failed = {"labels": [], "model": "m", "taxonomy": "tickets", "problem": problem}
+    none = {"labels": [], "model": "m", "taxonomy": "custom"}
+    answer = {"taxonomies": {"custom labels": none, "sentiment": found, "tickets": failed}}
+    page.route("**/classify", lambda route: route.fulfill(json=answer))
+    page.get_by_label("Text", exact=True).fill(PLOT)
+    choose_three(page)
+    page.keyboard.press("Control+Enter")
+    cards = page.locator("#several > li")
+    expect(cards.nth(0)).to_contain_text("None of the 2 labels applies.")
+    expect(cards.nth(1)).to_contain_text("75 %")
+    expect(cards.nth(2)).to_contain_text("The answer has no list of labels.")
+    page.get_by_role("button", name="tickets").click()
+    expect(page.locator("#evidence")).to_be_hidden()
+
+
+def test_many_texts_have_a_column_per_taxonomy(page: Page, messages: list[str]) -> None:
+    page.get_by_text("Many texts", exact=True).click()
+    page.get_by_label("Texts", exact=True).fill("The app crashes.\nMy card was charged twice.")
+    choose_three(page)
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator("#rows tr")).to_have_count(2)
+    assert page.locator("#table-head th").all_text_contents() == ["#", "Text", "custom labels", "sentiment", "tickets"]
+    expect(page.locator("#rows tr").nth(1).locator("td.labels").first).to_contain_text("billing")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download CSV").click()
+    header, first, _ = csv.reader(Path(download.value.path()).read_text(encoding="utf-8").splitlines())
+    parts = ("labels", "scores", "model", "problem")
+    assert header == [
+        "text",
+        *(f"{name}_{part}" for name in ("custom labels", "sentiment", "tickets") for part in parts),
+    ]
+    assert (first[1], first[3], first[5]) == ("crash", "embedded/matcher.v1", "negative")
     assert messages == []
 
 
@@ -230,6 +352,7 @@ def test_a_language_model_is_named_with_its_strategy_and_no_other_one_is_offered
     shown = client.get("/", headers={"Accept": "text/html"}).text
     assert "Answers come from <strong>qwen</strong>, strategy yes_no." in shown
     assert 'id="hint"' not in shown
+    assert 'id="attribute"' in shown
     assert client.get("/version").get_json() | {"version": ""} == {
         "name": "marquee", "version": "", "model": "qwen", "strategy": "yes_no"
     }  # fmt: skip
@@ -509,6 +632,10 @@ def test_axe_finds_nothing_in_light_or_dark(browser: Browser, url: str, scheme: 
     page.get_by_text("Evidence in the text").click()
     expect(page.locator("#evidence-text mark").first).to_be_visible()
     assert faults(page) == [], "an answer"
+    choose_three(page)
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#several > li")).to_have_count(3)
+    assert faults(page) == [], "several answers"
     page.get_by_text("Many texts", exact=True).click()
     page.get_by_label("Texts", exact=True).fill(f"{PLOT}\n\nGhosts haunt a house.")
     page.get_by_role("button", name="Classify").click()
@@ -563,6 +690,11 @@ def test_a_phone_shows_a_file_its_table_and_the_running_request_without_sideways
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     sent[0].continue_()
     expect(page.locator("#rows tr")).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.unroute("**/classify")
+    choose_three(page)
+    page.get_by_role("button", name="Classify").click()
+    expect(page.locator("#table-head th")).to_have_count(5)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     page.close()
 

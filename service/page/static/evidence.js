@@ -12,24 +12,24 @@ const ABOUT = {
 };
 const added = (one) => (one.contribution === undefined || one.contribution === null ? "" : ` +${one.contribution.toFixed(2)}`);
 
-export function closeEvidence() {
-  $("evidence").open = false;
+let current = null; // the request whose evidence is shown or requested
+
+export function clearEvidence() {
+  current = null;
   for (const id of ["evidence-labels", "evidence-text", "evidence-list"]) $(id).replaceChildren();
 }
 
-// `lastBody` returns the fields of the last request.
-export function offerEvidence(lastBody) {
-  $("evidence").addEventListener("toggle", async () => {
-    if (!$("evidence").open || $("evidence-list").hasChildNodes()) return;
-    const body = lastBody();
-    $("evidence-about").textContent = "Loading …";
-    try {
-      const result = await request("/classify", { ...body, explain: true });
-      if (body === lastBody()) showEvidence(result, body);
-    } catch (error) {
-      $("evidence-about").textContent = `The evidence cannot be shown: ${error.message}`;
-    }
-  });
+// Requests the evidence of the answer to a request, once it is open.
+export async function openEvidence(body) {
+  if (!$("evidence").open || current === body) return;
+  current = body;
+  $("evidence-about").textContent = "Loading …";
+  try {
+    const result = await request("/classify", { ...body, explain: true });
+    if (body === current) showEvidence(result, body);
+  } catch (error) {
+    if (body === current) $("evidence-about").textContent = `The evidence cannot be shown: ${error.message}`;
+  }
 }
 
 function showEvidence(result, body) {

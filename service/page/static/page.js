@@ -3,44 +3,28 @@
 import { hasKey, request } from "./api.js";
 import { copies } from "./copy.js";
 import { $, element, show } from "./dom.js";
-import { closeEvidence, offerEvidence } from "./evidence.js";
+import { clearEvidence, openEvidence } from "./evidence.js";
 import { EXAMPLES } from "./examples.js";
 import { MAX_TEXTS, acceptFiles, fileTable, removeFile } from "./files.js";
-import { promptText, showAnswer, showFilms, showPrompt, showTable, spoken } from "./results.js";
+import { labelText, promptText, showAnswer, showAnswers, showFilms, showPrompt, showTable, spoken } from "./results.js";
 import { showError, showPrevious, showState, startWaiting, stopWaiting } from "./states.js";
-import { csvOf, curlOf, labelsOf, textsOf } from "./texts.js";
+import { chooseOnly, chosenTaxonomies, custom, customLabels, loadTaxonomies, taxonomyFields } from "./taxonomies.js";
+import { csvOf, curlOf, textsOf } from "./texts.js";
 
-const CUSTOM = "";
 const BATCH_SIZE = 32; // texts per request; progress is shown between requests
 const BATCH_CHARS = 500_000; // of one request: a body may have 4 MB, and a character up to 6 bytes
 const HINT = "marquee-hint"; // set where the hint was dismissed
-const taxonomies = new Map();
 let running = null;
-let defaultTaxonomy = CUSTOM;
-let last = null; // the last request and its answer
+let last = null; // the last result, and its answers under each taxonomy
+let shown = null; // the answer whose details are shown, with the request that has this answer alone
 let prompt = null;
 let csvUrl = null;
 
 const many = () => $("mode-many").checked;
-const custom = () => $("taxonomy").value === CUSTOM && taxonomies.size > 0;
 const lower = (words) => words.charAt(0).toLowerCase() + words.slice(1);
 const isCancelled = (signal) => signal.reason?.message === "cancelled";
 
 // --- requests ---
-
-// The fields of a request that define the labels.
-// The labels that are answered; those of a hierarchy are paths, and their parents are no answers.
-function answersOf(taxonomy) {
-  const parents = taxonomy.leaves_only
-    ? new Set(taxonomy.labels.map((label) => label.name.split(" > ").slice(0, -1).join(" > ")))
-    : new Set();
-  return taxonomy.labels.filter((label) => label.predict && !parents.has(label.name));
-}
-
-function taxonomyFields() {
-  if (!custom()) return { taxonomy: $("taxonomy").value };
-  return { labels: labelsOf($("labels").value), multi: $("multi").checked, allow_none: $("allow-none").checked };
-}
 
 function textFields() {
   const title = $("title").value.trim();
@@ -53,9 +37,6 @@ function manyTexts() {
   return fileTable() ?? { file: "labels", names: ["text"], rows: texts.map((text) => [text]), texts };
 }
 
-const labelCount = () =>
-  custom() ? labelsOf($("labels").value).length : answersOf(taxonomies.get($("taxonomy").value)).length;
-
 // The wrong input and a message; null if the form is complete.
 function inputFault() {
   const texts = many() ? manyTexts().texts.length : Object.keys(textFields()).length;
@@ -63,7 +44,7 @@ function inputFault() {
   if (many() && texts > MAX_TEXTS) {
     return [$("texts"), `These are ${texts} texts; this page takes up to ${MAX_TEXTS}. Remove some, or use main.py bulk.`];
   }
-  if (custom() && labelsOf($("labels").value).length === 0) return [$("labels"), "Enter at least one label."];
+  if (custom() && customLabels().length === 0) return [$("labels"), "Enter at least one label."];
   return null;
 }
 
@@ -99,27 +80,44 @@ function cancel() {
 }
 
 async function classifyOne(signal) {
-  const body = { ...textFields(), ...taxonomyFields() };
-  const size = labelCount();
+  const [text, chosen] = [textFields(), chosenTaxonomies()];
+  const body = { ...text, ...taxonomyFields(chosen), scores: true };
   const start = performance.now();
-  const result = await request("/classify", { ...body, scores: true }, signal);
+  const result = await request("/classify", body, signal);
   const took = performance.now() - start;
-  last = { body, result };
+  const answers = chosen.map(({ name, fields, size }) => ({
+    name,
+    size,
+    took,
+    body: { ...text, ...fields },
+    result: result.taxonomies?.[name] ?? result,
+  }));
+  last = { result, answers };
+  for (const id of ["prompt", "curl", "evidence"]) $(id).open = false;
+  $("curl-line").textContent = curlOf(body, hasKey());
+  showAnswers(answers, showDetails);
+  showDetails(answers[0]);
+  showState("answer", spoken(answers));
+  stopWaiting();
+  showSimilar(await similarFilms(text, chosen, signal)); // after the answer: the key is known by then
+}
+
+function showDetails(answer) {
+  shown = answer;
   prompt = null;
-  for (const id of ["prompt", "curl"]) $(id).open = false;
   $("copy-prompt").hidden = true;
   $("messages").replaceChildren();
-  closeEvidence();
-  $("curl-line").textContent = curlOf({ ...body, scores: true }, hasKey());
-  showAnswer(result, took, size);
-  showState("answer", spoken(result, took));
-  stopWaiting();
-  showSimilar(await similarFilms(body, signal)); // after the answer: the key is known by then
+  clearEvidence();
+  showAnswer(answer, last.answers.length > 1);
+  openPrompt();
+  openEvidence(answer.body);
 }
 
 async function classifyMany(signal) {
   const { file, names, rows, texts } = manyTexts();
-  const fields = { ...taxonomyFields(), scores: true };
+  const chosen = chosenTaxonomies();
+  const fields = { ...taxonomyFields(chosen), scores: true };
+  const columns = chosen.length > 1 ? chosen.map(({ name }) => name) : [];
   const results = [];
   const start = performance.now();
   try {
@@ -132,9 +130,9 @@ async function classifyMany(signal) {
   }
   const part = results.length < texts.length ? `${results.length} of ` : "";
   const counted = `${part}${texts.length} ${texts.length === 1 ? "text" : "texts"}`;
-  showTable(counted, texts, results, performance.now() - start);
+  showTable(counted, texts, columns, results, performance.now() - start);
   if (csvUrl) URL.revokeObjectURL(csvUrl);
-  csvUrl = URL.createObjectURL(new Blob([csvOf(names, rows, results)], { type: "text/csv" }));
+  csvUrl = URL.createObjectURL(new Blob([csvOf(names, rows, columns, results)], { type: "text/csv" }));
   $("csv").href = csvUrl;
   $("csv").download = `${file.replace(/\.\w+$/, ".labels")}.csv`;
   showState("table", `${counted} classified.`);
@@ -158,10 +156,10 @@ async function resultsOf(texts, fields, signal, laterBatch) {
 }
 
 // Films are optional: an error leaves the list empty.
-async function similarFilms(body, signal) {
-  const aboutFilms = taxonomies.get(body.taxonomy)?.subject === "film";
+async function similarFilms({ title, text: body }, chosen, signal) {
+  const aboutFilms = chosen.some(({ subject }) => subject === "film");
   if ($("layout").dataset.similar !== "True" || !aboutFilms) return [];
-  const text = [body.title, body.text].filter(Boolean).join(". ");
+  const text = [title, body].filter(Boolean).join(". ");
   try {
     return (await request("/similar", { text, k: 6 }, signal)).films ?? [];
   } catch {
@@ -177,8 +175,11 @@ function showSimilar(films) {
 async function openPrompt() {
   if (!$("prompt").open || $("messages").hasChildNodes()) return;
   $("prompt-about").textContent = "Loading …";
+  const answer = shown;
   try {
-    showPrompt((prompt = await request("/prompt", last.body)));
+    const found = await request("/prompt", answer.body);
+    if (answer !== shown) return;
+    showPrompt((prompt = found));
     $("copy-prompt").hidden = false;
   } catch (error) {
     $("prompt-about").textContent = `The prompt cannot be shown: ${lower(error.message)}`;
@@ -197,26 +198,6 @@ function countTexts() {
   $("count").textContent = number === 0 ? "No text yet" : number === 1 ? "1 text" : `${number} texts`;
 }
 
-function chooseTaxonomy() {
-  $("custom").hidden = !custom();
-  showFault(null);
-  const chosen = taxonomies.get($("taxonomy").value);
-  $("taxonomy-about").textContent = chosen ? answersOf(chosen).map((label) => label.name).join(" · ") : "";
-}
-
-async function loadTaxonomies() {
-  const answer = await request("/taxonomies");
-  for (const taxonomy of answer.taxonomies) {
-    taxonomies.set(taxonomy.name, taxonomy);
-    const labels = answersOf(taxonomy).length;
-    const shape = taxonomy.multi ? `up to ${taxonomy.max_labels} of ${labels} labels` : `one of ${labels} labels`;
-    $("taxonomy").append(element("option", { value: taxonomy.name }, `${taxonomy.name} (${shape})`));
-  }
-  $("taxonomy").append(element("option", { value: CUSTOM }, "custom labels …"));
-  $("taxonomy").value = defaultTaxonomy = answer.default;
-  chooseTaxonomy();
-}
-
 function offerExamples() {
   for (const example of EXAMPLES) {
     const button = element("button", { type: "button", class: "example" }, element("span", {}, example.name));
@@ -231,9 +212,8 @@ function takeExample(example) {
   $("title").value = example.title ?? "";
   $("text").value = example.text;
   $("labels").value = example.labels ?? $("labels").value;
-  $("taxonomy").value = example.labels ? CUSTOM : example.taxonomy;
   chooseMode();
-  chooseTaxonomy();
+  chooseOnly(example.labels ? "" : example.taxonomy);
   submit();
 }
 
@@ -250,9 +230,8 @@ function reset() {
   running?.abort();
   setTimeout(() => {
     removeFile();
-    $("taxonomy").value = defaultTaxonomy;
     chooseMode();
-    chooseTaxonomy();
+    chooseOnly();
     countTexts();
     $("similar").hidden = true;
     showState("empty", "");
@@ -288,12 +267,12 @@ function start() {
   document.addEventListener("keydown", onKey);
   for (const id of ["mode-one", "mode-many"]) $(id).addEventListener("change", chooseMode);
   $("texts").addEventListener("input", countTexts);
-  $("taxonomy").addEventListener("change", chooseTaxonomy);
+  $("taxonomy").addEventListener("change", () => showFault(null));
   $("retry").addEventListener("click", submit);
   $("cancel").addEventListener("click", cancel);
   $("prompt").addEventListener("toggle", openPrompt);
-  offerEvidence(() => last.body);
-  copies("copy-labels", () => last.result.labels.join(", "));
+  $("evidence").addEventListener("toggle", () => openEvidence(shown.body));
+  copies("copy-labels", () => labelText(last.answers));
   copies("copy-json", () => JSON.stringify(last.result, null, 2));
   copies("copy-prompt", () => promptText(prompt));
   copies("copy-curl", () => $("curl-line").textContent);

@@ -1,6 +1,8 @@
 // Shows answers: labels with scores, a table for many texts, similar films, the prompt.
 
 import { $, element } from "./dom.js";
+import { sentence } from "./states.js";
+import { answersIn } from "./texts.js";
 
 const WEAK = 0.2; // similarities below this never fill a bar
 
@@ -15,18 +17,21 @@ const formatted = (score, probable) =>
 const seconds = (took) => (took < 1000 ? `${Math.round(took)} ms` : `${(took / 1000).toFixed(1)} s`);
 const shortName = (named) => named.split("@")[0];
 
-export function showAnswer(result, took, labelCount) {
+// The details of an answer; where it is one of `several`, the cards have the labels.
+export function showAnswer({ name, result, took, size }, several) {
+  for (const button of $("details-of").children) button.setAttribute("aria-pressed", button.value === name);
   const scores = Object.entries(result.scores ?? {}).sort(([, one], [, other]) => other - one); // else keys like "1" come first
   const probable = isProbability(result);
   const full = probable ? 1 : Math.max(WEAK, ...scores.map(([, score]) => score));
   $("predicted").replaceChildren(
     ...result.labels.map((name) => chip(name, result.scores?.[name], full, probable)),
   );
-  $("answer-head").textContent = result.labels.length === 1 ? "Label" : "Labels";
-  $("predicted").hidden = result.labels.length === 0;
-  $("copy-labels").hidden = result.labels.length === 0;
-  $("none-applies").hidden = result.labels.length > 0;
-  $("none-applies").textContent = `None of the ${labelCount} labels applies.`;
+  $("answer-head").textContent = several || result.labels.length !== 1 ? "Labels" : "Label";
+  $("predicted").hidden = several || result.labels.length === 0;
+  $("copy-labels").hidden = !several && result.labels.length === 0;
+  $("none-applies").hidden = several || result.labels.length > 0;
+  $("none-applies").textContent = noneOf(size);
+  $("evidence").hidden = Boolean(result.problem);
   $("source").replaceChildren(...source(result, took));
   $("all-scores").hidden = scores.length === 0;
   $("scores-about").textContent = ABOUT[result.score_type] ?? "";
@@ -34,6 +39,35 @@ export function showAnswer(result, took, labelCount) {
     ...scores.map(([name, score]) => scoreLine(name, score, full, probable, result.labels.includes(name))),
   );
 }
+
+const noneOf = (size) => `None of the ${size} labels applies.`;
+
+// A card per taxonomy where there are several, and a button each that shows its details.
+export function showAnswers(answers, showDetails) {
+  const several = answers.length > 1;
+  for (const id of ["several", "details"]) $(id).hidden = !several;
+  $("several").replaceChildren(...(several ? answers.map(card) : []));
+  $("details-of").replaceChildren(...(several ? answers.map((answer) => detailsButton(answer, showDetails)) : []));
+}
+
+function card({ name, size, result }) {
+  const head = element("h3", {}, name);
+  if (result.problem) return element("li", {}, head, element("p", { class: "fault" }, sentence(result.problem.detail)));
+  if (result.labels.length === 0) return element("li", {}, head, element("p", {}, noneOf(size)));
+  const probable = isProbability(result);
+  const full = probable ? 1 : Math.max(WEAK, ...Object.values(result.scores ?? {}));
+  return element("li", {}, head, element("ul", {}, ...result.labels.map((label) => chip(label, result.scores?.[label], full, probable))));
+}
+
+function detailsButton(answer, showDetails) {
+  const button = element("button", { type: "button", class: "quiet small", value: answer.name, "aria-pressed": "false" }, answer.name);
+  button.addEventListener("click", () => showDetails(answer));
+  return button;
+}
+
+// The labels as plain text: a line per taxonomy where there are several.
+export const labelText = (answers) =>
+  answers.map(({ name, result }) => (answers.length > 1 ? `${name}: ` : "") + result.labels.join(", ")).join("\n");
 
 function chip(name, score, full, probable) {
   const line = element("li", { class: "chip" }, element("span", { class: "chip-name" }, name));
@@ -76,34 +110,47 @@ function source(result, took) {
 }
 
 // The text that a screen reader speaks once the answer is shown.
-export function spoken(result, took) {
-  const labels = result.labels.length ? result.labels.join(", ") : "None of the labels applies";
-  return `${labels}. Answered by ${result.model} in ${seconds(took)}.`;
+export function spoken(answers) {
+  const parts = answers.map(({ name, result }) => {
+    const labels = result.labels.length ? result.labels.join(", ") : result.problem?.detail ?? "None of the labels applies";
+    return answers.length > 1 ? `${name}: ${labels}` : labels;
+  });
+  const [{ result, took }] = answers;
+  return `${parts.join(". ")}. Answered by ${result.model} in ${seconds(took)}.`;
 }
 
-export function showTable(title, texts, results, took) {
-  const failed = results.filter((result) => result.problem).length;
+// `columns` has the names of several taxonomies; with one, it is empty.
+export function showTable(title, texts, columns, results, took) {
+  const rows = results.map((result) => answersIn(result, columns));
+  const answers = rows.flat();
+  const failed = rows.filter((row) => row.some((result) => result.problem)).length;
   $("table-title").textContent = title;
-  const models = [...new Set(results.map((result) => result.model).filter(Boolean))].join(", ");
+  const models = [...new Set(answers.map((result) => result.model).filter(Boolean))].join(", ");
   $("table-source").textContent =
     `${models || "No model"} answered in ${seconds(took)}` +
-    offered(results.find((result) => result.shortlist)?.shortlist) +
+    offered(answers.find((result) => result.shortlist)?.shortlist) +
     (failed ? ` · ${failed} without an answer` : "");
-  $("rows").replaceChildren(...results.map((result, place) => row(place, texts[place], result)));
+  const heads = ["#", "Text", ...(columns.length ? columns : ["Labels"])];
+  $("table-head").replaceChildren(...heads.map((head) => element("th", { scope: "col" }, head)));
+  $("rows").replaceChildren(...rows.map((row, place) => tableRow(place, texts[place], row)));
 }
 
-function row(place, text, result) {
-  const labels = element("td");
-  if (result.problem) labels.append(element("span", { class: "fault" }, result.problem.detail));
-  else if (result.labels.length === 0) labels.append(element("span", { class: "muted" }, "none applies"));
-  else labels.append(...result.labels.map((name) => tag(name, result)));
+function tableRow(place, text, answers) {
   return element(
     "tr",
     {},
     element("td", { class: "number" }, String(place + 1)),
     element("td", {}, element("span", { class: "excerpt", title: text }, text)),
-    labels,
+    ...answers.map(labelCell),
   );
+}
+
+function labelCell(result) {
+  const labels = element("td", { class: "labels" });
+  if (result.problem) labels.append(element("span", { class: "fault" }, result.problem.detail));
+  else if (result.labels.length === 0) labels.append(element("span", { class: "muted" }, "none applies"));
+  else labels.append(...result.labels.map((name) => tag(name, result)));
+  return labels;
 }
 
 function tag(name, result) {

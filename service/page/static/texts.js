@@ -79,18 +79,28 @@ function firstRows(text, separator) {
 
 const cell = (value) => (/[",\n\r]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
 
-// The columns of the input, then the answers. Labels and their scores are separated by "|".
-export function csvOf(names, rows, results) {
-  const added = ["labels", "scores", "model", "problem"].map((name) => (names.includes(name) ? `marquee_${name}` : name));
+// The answers to a text under each of several taxonomies; a problem of the whole text is that of each.
+export const answersIn = (result, columns) => (columns.length ? columns.map((name) => result.taxonomies?.[name] ?? result) : [result]);
+
+// The columns of the input, then the answers: of each taxonomy, where `columns` names several. Labels and their scores
+// are separated by "|".
+export function csvOf(names, rows, columns, results) {
+  const parts = ["labels", "scores", "model", "problem"];
+  const answers = columns.length ? columns.flatMap((name) => parts.map((part) => `${name}_${part}`)) : parts;
+  const added = answers.map((name) => (names.includes(name) ? `marquee_${name}` : name));
   const lines = results.map((result, place) => [
     ...names.map((_, column) => rows[place][column] ?? ""),
-    (result.labels ?? []).join("|"),
-    (result.labels ?? []).map((name) => result.scores?.[name] ?? "").join("|"),
-    result.model ?? "",
-    result.problem?.detail ?? "",
+    ...answersIn(result, columns).flatMap(answerCells),
   ]);
   return [[...names, ...added], ...lines].map((line) => `${line.map(cell).join(",")}\r\n`).join("");
 }
+
+const answerCells = ({ labels = [], scores, model, problem }) => [
+  labels.join("|"),
+  labels.map((name) => scores?.[name] ?? "").join("|"),
+  model ?? "",
+  problem?.detail ?? "",
+];
 
 // The request as a shell command; the body is in single quotes.
 export function curlOf(body, withKey) {
