@@ -6,8 +6,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 from bulk.answer_store import JobStore
 from bulk.job import InputRow, Job
@@ -145,7 +144,7 @@ def forecast(job: Job, preview: Callable[[Sequence[Text]], Preview] | None, time
     """Read all rows and estimate; writes nothing. ``preview`` is None where classification is free."""
     result, sample = _counted(job)
     if preview and sample:
-        result.preview = _scaled(preview(sample), result.texts / len(sample))
+        result.preview = preview(sample).scaled(result.texts / len(sample))
     if timed and sample:
         result.seconds = _seconds_per_text(job, sample[:_TIMED]) * result.texts
     return result
@@ -167,14 +166,6 @@ def _counted(job: Job) -> tuple[Forecast, list[Text]]:
                 elif (place := generator.randrange(result.texts)) < _SAMPLE:
                     sample[place] = text
     return result, sample
-
-
-def _scaled(preview: Preview, factor: float) -> Preview:
-    counts = ("requests", "prompt_tokens", "shared_tokens", "written_tokens")
-    scaled: dict[str, Any] = {name: round(getattr(preview, name) * factor) for name in counts}
-    if preview.usd is not None and preview.usd_cached is not None:
-        scaled |= {"usd": preview.usd * factor, "usd_cached": preview.usd_cached * factor}
-    return replace(preview, **scaled)
 
 
 def _seconds_per_text(job: Job, texts: Sequence[Text]) -> float:

@@ -206,7 +206,7 @@ def estimate_cost(
     system: str = "llm:json_list",
     model: str | None = None,
 ) -> Preview:
-    """Estimate requests, tokens and price of labelling texts with a language model; no request is sent.
+    """Estimate requests (with shortlist or descent), tokens and price of a language model's labels; none is sent.
 
     Args:
         texts: as in ``classify``.
@@ -227,7 +227,9 @@ def estimate_cost(
     from llm import strategies
     from llm.backends.backend import FakeBackend
     from llm.language_model import LanguageModel
-    from llm.spending.costs import preview
+    from marquee.estimates import estimate
+    from marquee.factory import in_process
+    from similarity.encoders.minilm import MiniLM
 
     kind, _, rest = system.partition(":")
     if kind != "llm":
@@ -236,7 +238,10 @@ def estimate_cost(
     options = systems.options_of(rest, systems.SystemContext(chosen, ()), system)
     backend = FakeBackend(name=model or read_settings().model, weights=lambda conversation: {})
     strategy = strategies.named(options.strategy or "json_list")
-    return preview(LanguageModel(backend, strategy, options.prompt), checked_texts(texts), chosen)
+    settings = read_settings(fallback=False, cascade_margin=0.0, fusion=False)
+    bare_model = LanguageModel(backend, strategy, options.prompt)
+    embedded = in_process(settings, MiniLM())
+    return estimate(bare_model, settings, embedded, checked_texts(texts), chosen)
 
 
 def taxonomy_of(

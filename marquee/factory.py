@@ -25,12 +25,12 @@ from marquee.backends import backend_of
 from marquee.few_shot import example_selector
 from marquee.settings import Settings
 from prompts import registry
+from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Taxonomy
 from prompts.template import Prompt
 from similarity.encoders.minilm import MiniLM
 from similarity.micro_batching import Admission
 
-Wrap = Callable[[Classifier], Classifier]
 WARM_UP = "A first text, so that the first request finds the model loaded."
 
 
@@ -249,9 +249,7 @@ def classifiers(
         model = AdmissionControl(language_model(backend, settings, options, thresholds, examples, bias), gate)
         # The cache is innermost: outside the fallback it would store an outage's answers as the model's.
         classifier: Classifier = Cached(model, store, settings.cache_shared) if store and options.cache else model
-        for wrap in _wraps(settings, embedded, weights, options.examples or examples):
-            classifier = wrap(classifier)
-        return classifier
+        return wrapped(classifier, settings, embedded, weights, options.examples or examples)
 
     return classifier_for
 
@@ -263,8 +261,11 @@ def answer_store(settings: Settings) -> AnswerStore | None:
 
 def candidates_of(settings: Settings, taxonomy: Taxonomy) -> int:
     """Number of labels that a shortlist leaves in a prompt; 0 where it leaves all."""
-    candidates = settings.max_candidate_labels or CANDIDATES
-    return candidates if settings.max_candidate_labels != 0 and len(taxonomy.names) > candidates else 0
+    candidates, labels = settings.max_candidate_labels or CANDIDATES, len(taxonomy.names)
+    if isinstance(taxonomy, Hierarchy):
+        steps = taxonomy.children.values() if settings.hierarchy_beam else [taxonomy.flat.names]
+        labels = max(map(len, steps))
+    return candidates if settings.max_candidate_labels != 0 and labels > candidates else 0
 
 
 def fusion_path(settings: Settings) -> Path:
@@ -272,17 +273,18 @@ def fusion_path(settings: Settings) -> Path:
     return settings.thresholds_path.with_name("fusion.json")
 
 
-def _wraps(settings: Settings, embedded: Classifier, weights: FusionStore, examples: ExampleSelector) -> list[Wrap]:
-    """The wrappers around the language model, from the inside out."""
-    wraps: list[Wrap] = []
+def wrapped(
+    model: Classifier, settings: Settings, embedded: Classifier, weights: FusionStore, examples: ExampleSelector
+) -> Classifier:
+    """The language model in the wrappers of the settings, from the inside out."""
     if settings.label_orders > 1:
-        wraps.append(lambda inner: OrderEnsemble(inner, settings.label_orders))
+        model = OrderEnsemble(model, settings.label_orders)
     if settings.max_candidate_labels != 0:
-        wraps.append(lambda inner: Shortlist(embedded, inner, settings.max_candidate_labels or CANDIDATES))
+        model = Shortlist(embedded, model, settings.max_candidate_labels or CANDIDATES)
     if settings.fusion:
-        wraps.append(lambda inner: Fusion(inner, embedded, weights, examples))
+        model = Fusion(model, embedded, weights, examples)
     if settings.fallback:
-        wraps.append(lambda inner: Fallback(inner, embedded))
+        model = Fallback(model, embedded)
     if settings.cascade_margin:
-        wraps.append(lambda inner: Cascade(embedded, inner, settings.cascade_margin))
-    return [*wraps, lambda inner: Hierarchical(inner, settings.hierarchy_beam)]
+        model = Cascade(embedded, model, settings.cascade_margin)
+    return Hierarchical(model, settings.hierarchy_beam)

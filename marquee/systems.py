@@ -220,10 +220,10 @@ def _language_model(
 ) -> System:
     from llm.calibration.thresholds import ThresholdStore
     from llm.few_shot import examples_kind
-    from llm.spending.costs import preview
     from llm.wrappers.fusion import FusionStore
     from marquee import factory, loaded_models
     from marquee.backends import backend_of
+    from marquee.estimates import estimate
     from marquee.few_shot import example_selector
 
     examples = example_selector(settings, loaded_models.encoder(), context.taxonomy, context.excluded)
@@ -246,7 +246,7 @@ def _language_model(
         return OpenedSystem(models.classifier_for(options), "; ".join(sorted(rules)))
 
     def previewed(texts: Sequence[Text]) -> Preview:
-        return preview(bare_model, texts, context.taxonomy, settings.label_orders)
+        return estimate(bare_model, settings, models.embedded, texts, context.taxonomy)
 
     fused = {"fusion": models.embedded.name} if settings.fusion else {}
     identity = {**_requested(settings), **_identity(settings, options, context), **fused, **around}

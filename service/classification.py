@@ -11,6 +11,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 
 from llm.classifier import OF_A_TEXT, AnswerSource, Classifier, Prediction, Problem
 from llm.request_context import CURRENT_REQUEST
+from llm.spending.costs import CHARS_PER_TOKEN
 from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -177,8 +178,8 @@ def _raise_if_all_failed(predictions: Sequence[Prediction], single: bool) -> Non
 def prompt() -> dict[str, Any]:
     """Show the messages that a language model receives for a text.
 
-    The body is that of ``/classify``, with one text. Where the service narrows or reorders labels before it calls the
-    model, the messages are those for all labels of the taxonomy in its own order.
+    The body is that of ``/classify``, with one text. The messages are those under the settings of the service, with
+    the labels of its shortlist, or those of the first step of a descent through a hierarchy.
     """
     services = current_services()
     body = read_request(request, services.limits, PromptRequest)
@@ -186,10 +187,15 @@ def prompt() -> dict[str, Any]:
     options = chosen_options(body, body.options(), taxonomy)
     (text,) = [lookup.text for lookup in services.titles.look_up(body)] if body.lookup else body.all_texts()
     preview = services.preview(options, text, taxonomy)
+    chars = sum(len(message["content"]) for one in preview.conversations for message in one)
+    steps = [{"below": path, "labels": labels} for path, labels in preview.steps.items()]
     return {
         "prompt": preview.prompt,
         "strategy": preview.strategy,
         "sent": preview.sent,
         "requests": len(preview.conversations),
+        "prompt_tokens": round(chars / CHARS_PER_TOKEN),
+        **({"shortlist": preview.shortlist} if preview.shortlist else {}),
+        **({"steps": steps} if steps else {}),
         "messages": preview.conversations[0],
     }

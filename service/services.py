@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from threading import Event
+from typing import TYPE_CHECKING
 
 from llm.backends.backend import Backend, FakeBackend
 from llm.calibration.thresholds import ThresholdStore
-from llm.classifier import Classifier, Problem
+from llm.classifier import Classifier, LabelsOffered, Problem
 from llm.few_shot import ExampleSelector, no_examples
 from llm.language_model import LanguageModel
 from llm.pairs import PredictPairs
 from llm.strategies import AUTO, STRATEGIES, named
 from lookup.lookup import Lookup
-from marquee.factory import ClassifierFor, Monitor, RequestOptions, answer_store, create, language_model
+from marquee.factory import ClassifierFor, Classifiers, Monitor, RequestOptions, answer_store, create, language_model
 from marquee.settings import Settings
 from prompts import registry
+from prompts.hierarchy import Hierarchy
+from prompts.label_tree import SEPARATOR, level_of
 from prompts.taxonomy import Taxonomy
 from prompts.template import Message
 from prompts.text import Text
@@ -31,17 +34,28 @@ from similarity.index.reloading import live
 from similarity.index.search import Similar
 from similarity.micro_batching import Admission
 
+if TYPE_CHECKING:
+    from llm.spending.rehearsal import Rehearsed
+
 _UNCALLED = FakeBackend(name="none", weights=lambda conversation: {})  # renders prompts; no request reaches it
 
 
 @dataclass(frozen=True)
 class PromptPreview:
-    """What a language model receives for a text: one conversation per request; unsent without a language model."""
+    """What a language model receives for a text; unsent without a language model.
+
+    Attributes:
+        conversations: the messages of each request.
+        steps: of a descent through a hierarchy, the number of labels of each step by the label above them.
+        shortlist: labels in the prompts, where some are left out.
+    """
 
     prompt: str
     strategy: str
     conversations: Sequence[Sequence[Message]]
     sent: bool = True
+    steps: Mapping[str, int] = field(default_factory=dict)
+    shortlist: LabelsOffered | None = None
 
 
 PreviewFor = Callable[[RequestOptions, Text, Taxonomy], PromptPreview]
@@ -72,7 +86,7 @@ class Services:
         load: loads the models; called once, before the first request.
         taxonomy: name of the default taxonomy.
         strategy: strategy of the settings; None where the service has no language model.
-        preview_for: previews a prompt; None where the service has no language model.
+        preview_for: previews a prompt; None: without the settings of a service, such as its shortlist.
         pairs: predictions for pairs of a text and a taxonomy; None where the classifier of requests cannot do that.
         decider: answers typed questions; None: the default classifier does, by its scores.
         cache_shared: whether clients with different API keys share cached responses.
@@ -123,16 +137,45 @@ class Services:
         """What the service's language model receives for a text; without one, what another one would receive."""
         if self.preview_for:
             return self.preview_for(options, text, taxonomy)
-        strategy = named(options.strategy or AUTO) or STRATEGIES["json_list"]
-        examples, instructions = options.examples or no_examples, options.instructions
-        model = LanguageModel(_UNCALLED, strategy, options.prompt, examples=examples, instructions=instructions)
-        return replace(preview_of(model, text, taxonomy), sent=False)
+        return replace(preview_of(_unsent(options, no_examples), text, taxonomy), sent=False)
 
 
-def preview_of(model: LanguageModel, text: Text, taxonomy: Taxonomy) -> PromptPreview:
-    """What a language model receives for a text."""
-    prompt = model.source(text, taxonomy).prompt or ""
-    return PromptPreview(prompt, model.strategy_for(taxonomy).name, model.conversations(text, taxonomy))
+def _unsent(options: RequestOptions, examples: ExampleSelector) -> LanguageModel:
+    """A language model that renders prompts, where the service has none."""
+    strategy, shown = named(options.strategy or AUTO) or STRATEGIES["json_list"], options.examples or examples
+    return LanguageModel(_UNCALLED, strategy, options.prompt, examples=shown, instructions=options.instructions)
+
+
+def preview_of(
+    model: LanguageModel, text: Text, taxonomy: Taxonomy, requests: Sequence[Rehearsed] = ()
+) -> PromptPreview:
+    """What a language model receives for a text: these requests or, without any, those about all labels."""
+    conversations = [one for request in requests for one in request.conversations]
+    first = requests[0].taxonomy if requests else taxonomy
+    return PromptPreview(
+        model.source(text, first).prompt or "",
+        model.strategy_for(first).name,
+        conversations or model.conversations(text, taxonomy),
+        steps=_steps(requests, taxonomy),
+        shortlist=_offered(requests, taxonomy),
+    )
+
+
+def _steps(requests: Sequence[Rehearsed], taxonomy: Taxonomy) -> dict[str, int]:
+    """Number of labels by the label above them; empty where there is no descent. Label orders repeat their step."""
+    names = {one.taxonomy.name: len(one.taxonomy.names) for one in requests if one.taxonomy.name != taxonomy.name}
+    return {name[len(taxonomy.name + SEPARATOR) :]: names[name] for name in sorted(names, key=level_of)}
+
+
+def _offered(requests: Sequence[Rehearsed], taxonomy: Taxonomy) -> LabelsOffered | None:
+    if not requests:
+        return None
+    steps = _steps(requests, taxonomy)
+    offered = sum(steps.values()) or len(requests[0].taxonomy.names)
+    total = len(taxonomy.names)
+    if isinstance(taxonomy, Hierarchy):
+        total = taxonomy.size if steps else len(taxonomy.flat.names)
+    return LabelsOffered(offered, total) if offered < total else None
 
 
 def build(settings: Settings, trained: Classifier | None = None) -> Services:
@@ -163,9 +206,9 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
         origins=settings.origins, cache_shared=settings.cache_shared, trusted_proxies=settings.trusted_proxies,
     )  # fmt: skip
     by_scores = ScoreDecider(models.embedded, models.pairs)
+    previews = _previews(models, settings)
     if models.backend is None:
-        return services(decider=by_scores, pairs=models.pairs)
-    previews = _previews(models.backend, settings, models.examples)
+        return services(decider=by_scores, pairs=models.pairs, preview_for=previews)
     decider = _decider(models.backend, settings, by_scores, models.gate)
     return services(strategy=settings.strategy, preview_for=previews, decider=decider)
 
@@ -189,10 +232,18 @@ def _decider(backend: Backend, settings: Settings, embedded: Decider, gate: Admi
     return FallbackDecider(first, embedded) if settings.fallback else first
 
 
-def _previews(backend: Backend, settings: Settings, examples: ExampleSelector) -> PreviewFor:
+def _previews(models: Classifiers, settings: Settings) -> PreviewFor:
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
+    asking = settings.model_copy(update={"cascade_margin": 0.0})  # what is sent if the text is sent
 
     def preview(options: RequestOptions, text: Text, taxonomy: Taxonomy) -> PromptPreview:
-        return preview_of(language_model(backend, settings, options, thresholds, examples), text, taxonomy)
+        from marquee.estimates import requests
+
+        backend, examples = models.backend, models.examples
+        model = (
+            language_model(backend, settings, options, thresholds, examples) if backend else _unsent(options, examples)
+        )
+        found = preview_of(model, text, taxonomy, requests(model, asking, models.embedded, [text], taxonomy))
+        return replace(found, sent=backend is not None)
 
     return preview

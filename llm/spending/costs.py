@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -16,6 +16,7 @@ from llm.backends.backend import Conversation, CountingBackend
 from llm.backends.prefix_sharing import common_length
 from llm.classifier import MOST_EXPLAINED, Usage
 from llm.language_model import LanguageModel
+from llm.spending.rehearsal import Rehearsed
 from llm.wrappers.fusion import JOIN
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -23,7 +24,7 @@ from prompts.text import Text
 _PRICES = Path(__file__).parent / "prices.yaml"
 _DATE = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _MILLION = 1_000_000
-_CHARS_PER_TOKEN = 4  # English, roughly, in the tokenizers in use
+CHARS_PER_TOKEN = 4  # English, roughly, in the tokenizers in use
 _QUOTE_TOKENS = 40  # of a quote, roughly: a sentence
 
 
@@ -72,20 +73,28 @@ class Preview:
     usd: float | None  # price without a prefix cache; None where the model's price is not known
     usd_cached: float | None  # price where every shared token is in the prefix cache
 
+    def scaled(self, factor: float) -> Preview:
+        """The cost of ``factor`` times as many texts."""
+        counts = ("requests", "prompt_tokens", "shared_tokens", "written_tokens")
+        found: dict[str, Any] = {name: round(getattr(self, name) * factor) for name in counts}
+        if self.usd is not None and self.usd_cached is not None:
+            found |= {"usd": self.usd * factor, "usd_cached": self.usd_cached * factor}
+        return replace(self, **found)
 
-def preview(model: LanguageModel, texts: Sequence[Text], taxonomy: Taxonomy, orders: int = 1) -> Preview:
-    """Tokens and price of classifying texts under ``orders`` label permutations, without sending any to the model."""
-    requests = [model.conversations(text, taxonomy) for text in texts if not text.empty]
+
+def preview(model: LanguageModel, rehearsed: Sequence[Rehearsed]) -> Preview:
+    """Tokens and price of requests that were not sent (``llm.spending.rehearsal``)."""
+    requests = [one.conversations for one in rehearsed]
     firsts = [conversations[0] for conversations in requests]
     counted = model.backend.count(firsts) if isinstance(model.backend, CountingBackend) and firsts else None
     sizes = [len(_content(first)) for first in firsts]
-    tokens = counted or [round(size / _CHARS_PER_TOKEN) for size in sizes]
-    prompt = orders * sum(size * len(questions) for size, questions in zip(tokens, requests, strict=True))
+    tokens = counted or [round(size / CHARS_PER_TOKEN) for size in sizes]
+    prompt = sum(size * len(questions) for size, questions in zip(tokens, requests, strict=True))
     per_char = sum(tokens) / max(1, sum(sizes))
-    shared = min(prompt, round(orders * per_char * _shared_chars(requests)))
-    written = orders * len(requests) * model.strategy_for(taxonomy).output_tokens(taxonomy)
+    shared = min(prompt, round(per_char * _shared_chars(requests)))
+    written = sum(model.strategy_for(one.taxonomy).output_tokens(one.taxonomy) for one in rehearsed)
     return Preview(
-        requests=orders * sum(map(len, requests)),
+        requests=sum(map(len, requests)),
         prompt_tokens=prompt,
         shared_tokens=shared,
         written_tokens=written,
@@ -102,8 +111,8 @@ def with_quotes(found: Preview, model: str, texts: Sequence[Text], taxonomy: Tax
     labels = taxonomy.predictable[: min(MOST_EXPLAINED, taxonomy.max_labels)]
     requests = [[conversation(QuoteRequest(text, label)) for label in labels] for text in texts if not text.empty]
     chars = sum(len(_content(question)) for questions in requests for question in questions)
-    prompt = found.prompt_tokens + round(chars / _CHARS_PER_TOKEN)
-    shared = found.shared_tokens + round(_shared_chars(requests) / _CHARS_PER_TOKEN)
+    prompt = found.prompt_tokens + round(chars / CHARS_PER_TOKEN)
+    shared = found.shared_tokens + round(_shared_chars(requests) / CHARS_PER_TOKEN)
     quotes = sum(map(len, requests))
     written = found.written_tokens + _QUOTE_TOKENS * quotes
     return Preview(

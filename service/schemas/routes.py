@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from llm.classifier import LabelsOffered
 from prompts.taxonomy import AllowNone
 from service.schemas.classify import TextFields
 from service.schemas.label_fields import ALLOW_NONE, WHOLE
@@ -123,6 +124,13 @@ class PromptMessage(_RouteAnswer):
     content: str
 
 
+class PromptStep(_RouteAnswer):
+    """One step of a descent through a hierarchy."""
+
+    below: str = Field(description="the label above those in the prompt; empty at the top")
+    labels: int = Field(description="number of labels in the prompt")
+
+
 class PromptAnswer(_RouteAnswer):
     """The messages that a language model receives for a text."""
 
@@ -130,6 +138,13 @@ class PromptAnswer(_RouteAnswer):
     strategy: str = Field(description="how labels are obtained from the model")
     sent: bool = Field(description="false where the service has no language model, so nothing is sent")
     requests: int = Field(description="number of requests per text; yes_no sends one per label")
+    prompt_tokens: int = Field(description="of all requests, roughly: four characters each")
+    shortlist: LabelsOffered | None = Field(None, description="labels in the prompts, where some are left out")
+    steps: list[PromptStep] | None = Field(
+        None,
+        description="of a descent through a hierarchy; after the first step, answers of the embedded classifier take "
+        "the place of the model's",
+    )
     messages: list[PromptMessage] = Field(description="of the first request")
 
 

@@ -10,11 +10,12 @@ from llm.embedded.matcher import matcher
 from llm.few_shot import StaticExamples
 from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES
+from marquee.settings import read_settings
 from prompts import registry
 from prompts.template import FewShotExample
 from prompts.text import Text
 from service.app import create_app
-from service.services import Services, preview_of
+from service.services import Services, build, preview_of
 
 
 def served(*seen: list[Conversation]) -> FlaskClient:
@@ -88,3 +89,34 @@ def test_it_takes_one_text_and_says_what_is_wrong(sent: dict[str, Any], field: s
     client = create_app(Services(lambda choice: LanguageModel(FakeBackend()), lambda: None, lambda: None, "tmdb"))
     reply = client.test_client().post("/prompt", json=sent)
     assert (reply.status_code, reply.get_json()["field"]) == (422, field)
+
+
+DESK = [
+    {
+        "name": group,
+        "children": [f"{group} {part}" for part in ("price", "delay", "damage", "colour", "theft", "refund")],
+    }
+    for group in ("parcel", "hotel", "flight", "phone", "dog")
+]
+
+
+@pytest.mark.parametrize(
+    ("beam", "shortlist", "steps"),
+    [
+        (0, {"offered": 20, "total": 30}, None),
+        (1, {"offered": 11, "total": 35}, [{"below": "", "labels": 5}, {"below": "parcel", "labels": 6}]),
+    ],
+)
+def test_a_hierarchy_is_shown_as_its_shortlist_or_its_descent(
+    beam: int, shortlist: dict[str, int], steps: list[dict[str, Any]] | None
+) -> None:
+    client = create_app(build(read_settings(cache=False, hierarchy_beam=beam))).test_client()
+    shown = client.post(
+        "/prompt", json={"text": "My parcel has not arrived.", "labels": DESK, "multi": False}
+    ).get_json()
+    assert (shown["sent"], shown["requests"], shown["shortlist"], shown.get("steps")) == (
+        False, len(steps) if steps else 1, shortlist, steps,
+    )  # fmt: skip
+    content = shown["messages"][0]["content"] + shown["messages"][-1]["content"]
+    assert ("parcel delay" in content) is not bool(beam)
+    assert shown["prompt_tokens"] >= len(content) // 4

@@ -175,9 +175,12 @@ export function showFilms(films) {
 
 export function showPrompt(prompt) {
   const requests = prompt.requests > 1 ? ` It is the first of ${prompt.requests} requests for this text.` : "";
-  $("prompt-about").textContent = prompt.sent
-    ? `${shortName(prompt.prompt)}, strategy ${prompt.strategy}.${requests}`
-    : `The embedded classifier uses no prompt. A language model would receive ${shortName(prompt.prompt)}:`;
+  const steps = (prompt.steps ?? []).map(({ below, labels }) => `${below || "top"} (${labels})`);
+  const descent = steps.length ? ` Steps of the descent, with their labels: ${steps.join(", ")}.` : "";
+  const shortlist = prompt.shortlist && !steps.length ? ` ${prompt.shortlist.offered} of ${prompt.shortlist.total} labels.` : "";
+  const about = prompt.sent ? "" : "The embedded classifier uses no prompt. A language model would receive this one: ";
+  $("prompt-about").textContent =
+    `${about}${shortName(prompt.prompt)}, strategy ${prompt.strategy}, ${prompt.prompt_tokens} tokens.` + shortlist + requests + descent;
   $("messages").replaceChildren(
     ...prompt.messages.flatMap((message) => [
       element("h3", { class: "role" }, message.role),
