@@ -70,22 +70,23 @@ class LabelThreshold:
         one has less than .1 and is below the threshold.
         """
         ranked = sorted(scores, key=lambda name: -scores[name])
-        competing = mutually_exclusive and not self.separate and taxonomy.allow_none
-        if competing and scores[ranked[0]] < none_probability(scores):
+        competing = mutually_exclusive and not self.separate
+        if competing and taxonomy.allow_none and scores[ranked[0]] < none_probability(scores):
             return ()
         chosen = [name for name in ranked if scores[name] >= self.threshold][: taxonomy.max_labels]
         none = taxonomy.allow_none
         if none == OUT_OF_SCOPE:
-            none = not mutually_exclusive and scores[ranked[0]] < _CLEARLY_NONE
+            none = not competing and scores[ranked[0]] < _CLEARLY_NONE
         return tuple(chosen or ([] if none else ranked[:1]))
 
     def rule(self, taxonomy: Taxonomy, mutually_exclusive: bool = False) -> str:
         """The rule in words; rules that may choose differently have different words."""
+        competing = mutually_exclusive and not self.separate
         least = "" if taxonomy.allow_none else ", the best one at least"
-        if taxonomy.allow_none and mutually_exclusive and not self.separate:
+        if taxonomy.allow_none and competing:
             least = ', none where "none" scores highest'
         if taxonomy.allow_none == OUT_OF_SCOPE:
-            least += f"{'' if mutually_exclusive else f', none below {_CLEARLY_NONE}'}, else the best one at least"
+            least += f"{'' if competing else f', none below {_CLEARLY_NONE}'}, else the best one at least"
         digest = digest_of(json.dumps([dict(self.logit_offsets), dict(self.slopes), self.separate], sort_keys=True), 8)
         verb = "calibrated" if self.slopes else "corrected"
         changed = f", {len(self.logit_offsets)} labels {verb} ({digest})" if self.logit_offsets else ""

@@ -118,3 +118,12 @@ def test_a_damaged_file_is_told_and_no_file_is_no_fault(tmp_path: Path) -> None:
     assert ThresholdStore(tmp_path / "none.json").get("x", mutually_exclusive=False).threshold == 0.5
     with pytest.raises(InvalidSetting, match="MARQUEE_THRESHOLDS_PATH"):
         ThresholdStore().put("x", LabelThreshold(0.1))
+
+
+@pytest.mark.parametrize("separate", [False, True])
+def test_a_probability_of_each_label_below_a_tenth_is_out_of_scope_however_it_was_calibrated(separate: bool) -> None:
+    taxonomy = Taxonomy("t", (Label("a"), Label("b")), max_labels=2, allow_none="out_of_scope")
+    threshold = LabelThreshold(0.5, separate=separate)
+    assert threshold.choose({"a": 0.09, "b": 0.02}, taxonomy, mutually_exclusive=separate) == ()
+    assert threshold.choose({"a": 0.2, "b": 0.02}, taxonomy, mutually_exclusive=separate) == ("a",)
+    assert "none below 0.1" in threshold.rule(taxonomy, mutually_exclusive=separate)
