@@ -12,7 +12,7 @@ import click
 from cli.arguments import PATH, OutputPath, decorated, dialect_options, json_option, print_json, say
 from cli.group import examples
 from cli.names import SYSTEMS_HELP, complete_systems, complete_taxonomy
-from cli.spending import SpendOptions, covered_line, covered_texts, meter_of, spend_options
+from cli.spending import SpendOptions, covered_line, covered_texts, spend_options
 
 if TYPE_CHECKING:
     from bulk.job import Job
@@ -128,7 +128,7 @@ def _forecast(request: BulkRequest, cap: SpendCap | None, as_json: bool) -> None
     timed = system.preview is None and not system.spec.startswith("service:")
     result = forecast(job, system.preview, timed)
     if cap:
-        meter_of(cap, system, ())  # refuses what cannot be capped
+        system.meter(cap, ())  # refuses what cannot be capped
     if as_json:
         covered = {"covered": covered_texts(cap, result.preview, result.texts)} if cap else {}
         return print_json(vars(result) | covered)
@@ -176,7 +176,7 @@ def _meter(request: BulkRequest, job: Job, cap: SpendCap) -> SpendMeter | None:
     from marquee.bulk_jobs import first_texts
 
     _, system = request.with_system(job)
-    return meter_of(cap, system, first_texts(job))
+    return system.meter(cap, first_texts(job))
 
 
 def _job(request: BulkRequest) -> Job:

@@ -13,7 +13,7 @@ from cli.arguments import PATH, ProgressLine, json_option, print_json, say
 from cli.data import DataOptions, data_options
 from cli.evaluation_runs import RunSelection, data_runs, named_runs, run_options
 from cli.group import examples
-from cli.spending import SpendOptions, covered_line, covered_texts, meter_of, spend_options
+from cli.spending import SpendOptions, covered_line, covered_texts, spend_options
 from cli.suite import SuiteOptions, print_suite, suite_options, suite_runs
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def evaluate(
 
 def _metered(runs: Sequence[EvaluationRun], cap: SpendCap, overwrite: bool) -> list[EvaluationRun]:
     """The runs with a common cap, of which their earlier rows have spent a part."""
-    metered = [replace(run, meter=meter_of(cap, run.system, [one.text for one in run.data.examples])) for run in runs]
+    metered = [replace(run, meter=run.system.meter(cap, [one.text for one in run.data.examples])) for run in runs]
     for run in [] if overwrite else metered:
         run.count_spent()
     return metered

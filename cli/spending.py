@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,12 +10,8 @@ import click
 from cli.arguments import collected
 
 if TYPE_CHECKING:
-    from eval.run import System
     from llm.spending.costs import Preview
-    from llm.spending.spend_cap import SpendCap, SpendMeter
-    from prompts.text import Text
-
-_SAMPLE = 200  # texts whose cost is estimated
+    from llm.spending.spend_cap import SpendCap
 
 
 @dataclass(frozen=True)
@@ -30,8 +25,7 @@ class SpendOptions:
         """The cap; None where none is given."""
         from llm.spending.spend_cap import SpendCap
 
-        given = self.max_cost is not None or self.max_tokens is not None
-        return SpendCap(self.max_cost, self.max_tokens) if given else None
+        return SpendCap.of(self.max_cost, self.max_tokens)
 
 
 spend_options = collected(
@@ -44,27 +38,6 @@ spend_options = collected(
         "--max-tokens", type=click.IntRange(0), help="Stop before the run has used so many tokens; resumable."
     ),
 )
-
-
-def meter_of(cap: SpendCap, system: System, texts: Sequence[Text]) -> SpendMeter | None:
-    """What a system spends of the cap; None where it costs nothing.
-
-    Args:
-        cap: the cap.
-        system: the system.
-        texts: some texts, from which the cost of the first batch is estimated.
-
-    Raises:
-        InvalidSetting: what the system spends cannot be known.
-    """
-    from prompts.errors import InvalidSetting
-
-    if system.spec.startswith("service:"):
-        raise InvalidSetting(f"{cap}: {system.spec} does not report its tokens; run the command where the model is set")
-    if system.preview is None:
-        return None
-    preview, sample = system.preview, texts[:_SAMPLE]
-    return cap.meter(system.spec, str(system.setup.get("model", "")), lambda: (preview(sample), len(sample)))
 
 
 def covered_texts(cap: SpendCap, preview: Preview | None, texts: int) -> int:

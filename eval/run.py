@@ -31,13 +31,14 @@ from eval.rows import ROWS, RunLog, RunRow
 from eval.run_metrics import METRICS_FILE, RunMetrics, write_metrics
 from llm.classifier import Classifier, ServedModels, total_usage
 from llm.spending.costs import Preview
-from llm.spending.spend_cap import SpendMeter
+from llm.spending.spend_cap import SpendCap, SpendMeter
 from llm.wrappers.combined import order_sensitivity
 from prompts.errors import Interrupted, InvalidSetting
 from prompts.files import locked
 from prompts.text import Text
 
 ORDER_FILE = "order.json"
+_SAMPLE = 200  # texts whose cost is estimated
 OnProgress = Callable[[int], object]
 
 
@@ -63,6 +64,22 @@ class System:
     setup: Mapping[str, Any]
     open: Callable[[], OpenedSystem]
     preview: Callable[[Sequence[Text]], Preview] | None = None
+
+    def meter(self, cap: SpendCap, texts: Sequence[Text]) -> SpendMeter | None:
+        """What this system spends of a cap; None where it costs nothing.
+
+        The first of the texts are those from which the cost of the first batch is estimated.
+
+        Raises:
+            InvalidSetting: what the system spends cannot be known.
+        """
+        if self.spec.startswith("service:"):
+            remedy = "does not report its tokens; run the command where the model is set"
+            raise InvalidSetting(f"{cap}: {self.spec} {remedy}")
+        if self.preview is None:
+            return None
+        preview, sample = self.preview, texts[:_SAMPLE]
+        return cap.meter(self.spec, str(self.setup.get("model", "")), lambda: (preview(sample), len(sample)))
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from weakref import finalize
 
 from eval.baselines import BASELINES, TrainingPlan, train
 from eval.compare import GateResult, gate
-from eval.datasets import Fields, LoadedDataset, as_file, divide, load, sample, taxonomy_in
+from eval.datasets import DataParts, Fields, as_file, sample, taxonomy_in
 from eval.datasets.registry import records
 from eval.manifest import EvaluationData
 from eval.report import read, write
@@ -21,14 +21,14 @@ from eval.results import RunResults
 from eval.run import EvaluationRun, OpenedSystem, System
 from eval.run_metrics import TABLE_COLUMNS, ResultsTable, RunMetrics
 from llm.classifier import Classifier
+from llm.spending.spend_cap import SpendCap
 from marquee.classification import TaxonomyLike, load_taxonomy
 from marquee.systems import SystemContext, folder_name, from_spec
-from prompts.errors import InvalidDataset, InvalidSetting, UnknownName
+from prompts.errors import InvalidSetting, UnknownName
 from prompts.installation import naming_extras
 from prompts.taxonomy import Taxonomy
 
 _COMMAND = "marquee.evaluate"
-_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}  # as in ``main.py split``
 
 
 class _WorkFolder:
@@ -170,6 +170,8 @@ def evaluate(
     limit: int | None = None,
     min_label_count: int = 0,
     drop_unknown_labels: bool = False,
+    max_cost: float | None = None,
+    max_tokens: int | None = None,
 ) -> EvaluationResult:
     """Label texts whose labels are known with each system, and measure the quality, as ``main.py evaluate`` does.
 
@@ -190,27 +192,33 @@ def evaluate(
         limit: maximum number of texts to measure on; the same ones each time.
         min_label_count: labels with fewer training examples are left out.
         drop_unknown_labels: leave out labels that are not in the taxonomy instead of raising an error.
+        max_cost: US dollars that all systems together may cost; each is then given by name.
+        max_tokens: the same for prompt and completion tokens.
 
     Raises:
+        Interrupted: the next texts would exceed ``max_cost`` or ``max_tokens``.
         InvalidDataset: a missing column, a label that is not in the taxonomy, or too few rows to split.
         UnknownName, InvalidSetting: as in ``load_classifier``.
     """
-    named = _listed(systems)
+    named, cap = _listed(systems), SpendCap.of(max_cost, max_tokens, in_python=True)
+    if cap and (loaded := next((one for one in named if not isinstance(one, str)), None)):
+        raise InvalidSetting(f"{cap}: {loaded.name} is loaded, and its cost cannot be estimated; give it by name")
     folder = _WorkFolder()
     path, fields = as_file(data, test, folder.path / "data.jsonl", Fields(text, labels, id, title))
     closed = taxonomy_in(records(path, fields).rows) if taxonomy is None else load_taxonomy(taxonomy)
     if not (taxonomy is None or isinstance(taxonomy, str | Path | Taxonomy)):
         # Labels alone do not say whether a text may have several; the rows do.
         closed = Taxonomy.of(closed.labels, multi=taxonomy_in(records(path, fields).rows).multi)
-    parts = _Parts(path, fields, closed, min_label_count, drop_unknown_labels)
+    parts = DataParts(path, fields, closed, min_label_count, drop_unknown_labels)
     if test is not None or any(_is_baseline(system) for system in named):
         parts = parts.divided(seed, folder.path / "split.json")
-    return _measured(named, parts, seed, limit, folder)
+    return _measured(named, parts, seed, limit, folder, cap)
 
 
 def _measured(
-    systems: Sequence[str | Classifier], parts: _Parts, seed: int, limit: int | None, folder: _WorkFolder
-) -> EvaluationResult:
+    systems: Sequence[str | Classifier], parts: DataParts, seed: int, limit: int | None, folder: _WorkFolder,
+    cap: SpendCap | None,
+) -> EvaluationResult:  # fmt: skip
     """Train the baselines, and run every system on the test part, or on all rows."""
     split, models = "test" if parts.is_divided else None, folder.path / "models"
     measured = parts.load(split)
@@ -222,44 +230,12 @@ def _measured(
         _train(name, parts, seed, models / name)
     for one in systems:
         system = _system(one, context, models)
-        run = EvaluationRun(system, data, folder.path / "runs" / folder_name(system.spec), command=_COMMAND)
+        meter = system.meter(cap, context.texts) if cap else None
+        out = folder.path / "runs" / folder_name(system.spec)
+        run = EvaluationRun(system, data, out, command=_COMMAND, meter=meter)
         metrics[system.spec] = run.execute()
         runs[system.spec] = RunResults.read(run.folder)
     return EvaluationResult(metrics, runs, data, measured.skipped, folder)
-
-
-@dataclass(frozen=True)
-class _Parts:
-    """Labelled data in a file, whole or as train, validation and test."""
-
-    path: Path
-    fields: Fields
-    taxonomy: Taxonomy
-    min_label_count: int
-    drop_unknown: bool
-    split_file: Path | None = None
-    is_divided: bool = False
-
-    def divided(self, seed: int, split_file: Path) -> _Parts:
-        """With the parts that the data has itself, or else with a split that is written to a file."""
-        own = {row.split for row in records(self.path, self.fields).rows}
-        if {*_SHARES} <= own:
-            return replace(self, is_divided=True)
-        frozen, rows = divide(self.path, self.taxonomy, self.fields, _SHARES, seed, drop_unknown=self.drop_unknown)
-        if missing := {*_SHARES} - {row.split for row in rows if row.labels and not row.text.empty}:
-            raise InvalidDataset(
-                f"{len(rows)} rows are too few: the split into {', '.join(_SHARES)} leaves {min(missing)} without a "
-                "labelled text; give more rows, or a column 'split' that names the part of each row"
-            )
-        frozen.write(split_file)
-        return replace(self, split_file=split_file, is_divided=True)
-
-    def load(self, part: str | None) -> LoadedDataset:
-        """The examples of one part, or all of them."""
-        return load(
-            self.path, self.taxonomy, self.fields, part, split_file=self.split_file,
-            min_label_count=self.min_label_count, drop_unknown=self.drop_unknown,
-        )  # fmt: skip
 
 
 def _listed(systems: str | Classifier | Sequence[str | Classifier]) -> list[str | Classifier]:
@@ -283,7 +259,7 @@ def _is_baseline(system: str | Classifier) -> TypeGuard[str]:
     return isinstance(system, str) and system in BASELINES
 
 
-def _train(name: str, parts: _Parts, seed: int, out: Path) -> None:
+def _train(name: str, parts: DataParts, seed: int, out: Path) -> None:
     """Train a baseline on the train part, with its settings chosen on the validation part."""
     training, validation = parts.load("train"), parts.load("validation")
     plan = TrainingPlan(name, seed=seed, data=parts.path.name, command=_COMMAND)

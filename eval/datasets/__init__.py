@@ -2,11 +2,12 @@
 
 from eval.datasets.example import Example, Fields, LoadedDataset, sample
 from eval.datasets.families import LoadedFamily, SuiteFamily, families
-from eval.datasets.loading import divide, load, pool, texts_of
+from eval.datasets.loading import DataParts, divide, load, pool, texts_of
 from eval.datasets.named_columns import as_file, check_columns, taxonomy_in
 from eval.datasets.split import more_texts
 
 __all__ = [
+    "DataParts",
     "Example",
     "Fields",
     "LoadedDataset",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from tabular import TableDialect
 from tabular.cells import split_labels
 
 NO_TEXT = "without a text"
+_SHARES = {"train": 0.8, "validation": 0.1, "test": 0.1}  # as in ``main.py split``
 
 
 def load(
@@ -196,3 +197,37 @@ def _no_example(path: Path, split: str | None, rows: Sequence[Record]) -> str:
         f"its splits: {splits}" if splits else "it has no splits; make them with `main.py split` and give --split-file"
     )
     return f"{path.name} has no labelled example with split {split!r}; {fix}"
+
+
+@dataclass(frozen=True)
+class DataParts:
+    """Labelled data in a file, whole or as train, validation and test."""
+
+    path: Path
+    fields: Fields
+    taxonomy: Taxonomy
+    min_label_count: int
+    drop_unknown: bool
+    split_file: Path | None = None
+    is_divided: bool = False
+
+    def divided(self, seed: int, split_file: Path) -> DataParts:
+        """With the parts that the data has itself, or else with a split that is written to a file."""
+        own = {row.split for row in records(self.path, self.fields).rows}
+        if {*_SHARES} <= own:
+            return replace(self, is_divided=True)
+        frozen, rows = divide(self.path, self.taxonomy, self.fields, _SHARES, seed, drop_unknown=self.drop_unknown)
+        if missing := {*_SHARES} - {row.split for row in rows if row.labels and not row.text.empty}:
+            raise InvalidDataset(
+                f"{len(rows)} rows are too few: the split into {', '.join(_SHARES)} leaves {min(missing)} without a "
+                "labelled text; give more rows, or a column 'split' that names the part of each row"
+            )
+        frozen.write(split_file)
+        return replace(self, split_file=split_file, is_divided=True)
+
+    def load(self, part: str | None) -> LoadedDataset:
+        """The examples of one part, or all of them."""
+        return load(
+            self.path, self.taxonomy, self.fields, part, split_file=self.split_file,
+            min_label_count=self.min_label_count, drop_unknown=self.drop_unknown,
+        )  # fmt: skip

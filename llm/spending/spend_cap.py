@@ -19,18 +19,21 @@ class SpendCap:
     Attributes:
         usd: US dollars; None: no maximum.
         tokens: prompt and completion tokens, cached ones included; None: no maximum.
+        in_python: whether it is that of ``marquee.evaluate``, for messages.
         spent_usd: spent so far.
         spent_tokens: used so far.
     """
 
     usd: float | None
     tokens: int | None
+    in_python: bool = False
     spent_usd: float = 0.0
     spent_tokens: int = 0
 
-    @property
-    def given(self) -> bool:
-        return self.usd is not None or self.tokens is not None
+    @classmethod
+    def of(cls, usd: float | None, tokens: int | None, in_python: bool = False) -> SpendCap | None:
+        """The cap; None where none is given."""
+        return None if usd is None and tokens is None else cls(usd, tokens, in_python)
 
     def meter(self, system: str, model: str, estimate: Callable[[], tuple[Preview, int]]) -> SpendMeter:
         """What a system spends of this cap.
@@ -45,7 +48,7 @@ class SpendCap:
         """
         if self.usd is not None and cost(model, Usage()) is None:
             lacking = f"no price in llm/spending/prices.yaml ({model})" if model else "no price without MARQUEE_MODEL"
-            raise InvalidSetting(f"--max-cost: {system} has {lacking}; give --max-tokens")
+            raise InvalidSetting(f"{self}: {system} has {lacking}; give {self._option('tokens')} alone")
         return SpendMeter(self, model, estimate)
 
     def left(self, spent: Spent) -> bool:
@@ -63,9 +66,12 @@ class SpendCap:
         return max(0, min(texts, usd, tokens))
 
     def __str__(self) -> str:
-        usd = None if self.usd is None else f"--max-cost {self.usd:g}"
-        tokens = None if self.tokens is None else f"--max-tokens {self.tokens}"
-        return " and ".join(filter(None, (usd, tokens)))
+        given = {"cost": self.usd, "tokens": self.tokens}
+        parts = (f"{self._option(name)} {value:.15g}" for name, value in given.items() if value is not None)
+        return " and ".join(parts)
+
+    def _option(self, name: str) -> str:
+        return f"max_{name}" if self.in_python else f"--max-{name}"
 
 
 @dataclass(frozen=True)
@@ -122,10 +128,14 @@ class SpendMeter:
         cap, next_batch = self.cap, self._expected(texts)
         costs = f" and {cap.spent_usd:.4f} USD" if cap.usd is not None else ""
         takes = f" and {next_batch.usd:.4f} USD" if cap.usd is not None else ""
+        remedy = (
+            "evaluate again with a higher one: what the answer cache has costs nothing"
+            if cap.in_python
+            else "finished answers are kept: the same command with a higher cap, or without one, resumes here"
+        )
         return (
             f"stopped at {cap}: {cap.spent_tokens:,} tokens{costs} are spent, and the next {texts:,} texts may take "
-            f"{round(next_batch.tokens):,} tokens{takes}; finished answers are kept: the same command with a higher "
-            "cap, or without one, resumes here"
+            f"{round(next_batch.tokens):,} tokens{takes}; {remedy}"
         )
 
     def _expected(self, texts: int) -> Spent:

@@ -3,19 +3,33 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+import marquee
+from llm.classifier import Prediction
 from main import main
+from prompts.errors import Interrupted, InvalidSetting
+from prompts.taxonomy import Taxonomy
+from prompts.text import Text
 from tests.bulk.words import read_lines, rows, write_lines
 from tests.support.misbehaving import Endpoint, body, endpoint
 
 TOKENS = 1_000  # of every text, 40 of them written; more than its estimate
 COUNT = 24
+
+
+class Fixed:
+    """A classifier that was loaded before."""
+
+    name = "fixed"
+
+    def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+        raise AssertionError("this must not be called")
 
 
 def films(count: int) -> list[dict[str, Any]]:
@@ -137,7 +151,7 @@ def test_a_model_without_a_price_has_a_cap_of_tokens_only(
     monkeypatch.setenv("MARQUEE_MODEL", "my-model")
     write_lines(away / "i.jsonl", rows(3))
     refused = call("bulk", "i.jsonl", "--system", "llm:json_list", "--out", "o.csv", "--max-cost", "1")
-    assert "no price in llm/spending/prices.yaml (my-model); give --max-tokens" in refused.output
+    assert "no price in llm/spending/prices.yaml (my-model); give --max-tokens alone" in refused.output
     assert asked(server) == 0
 
 
@@ -148,3 +162,32 @@ def test_the_systems_of_a_command_share_the_cap(away: Path, server: Endpoint) ->
     assert stopped.exit_code == 1
     assert "10,000 tokens are spent, and the next 4 texts may take 4,400 tokens" in stopped.output, stopped.output
     assert asked(server) == 10
+
+
+def test_an_evaluation_in_python_stops_at_its_cap_and_continues_from_the_answer_cache(
+    away: Path, server: Endpoint
+) -> None:
+    task: dict[str, Any] = {"systems": "llm:json_list", "taxonomy": "tmdb"}
+    stopped = r"^stopped at max_tokens 13000: 12,000 tokens are spent, .* evaluate again with a higher one"
+    with pytest.raises(Interrupted, match=stopped):
+        marquee.evaluate(films(COUNT), max_tokens=13_000, **task)
+    assert asked(server) == 12
+    assert marquee.evaluate(films(COUNT), max_cost=1.0, **task).metrics["llm:json_list"]["invalid"] == 0
+    assert asked(server) == COUNT
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"max_tokens": 9, "systems": "service:http://127.0.0.1:9"}, "max_tokens 9: service:http://127.0.0.1:9 does"),
+        ({"max_cost": 1.5, "systems": Fixed()}, "max_cost 1.5: fixed is loaded, .*; give it by name"),
+        ({"max_cost": 1.5, "systems": "llm"}, "max_cost 1.5: llm has no price in .*; give max_tokens alone"),
+    ],
+)
+def test_what_cannot_be_capped_in_python_is_refused(
+    away: Path, server: Endpoint, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any], said: str
+) -> None:
+    monkeypatch.setenv("MARQUEE_MODEL", "my-model")
+    with pytest.raises(InvalidSetting, match=said):
+        marquee.evaluate(films(4), taxonomy="tmdb", **given)
+    assert asked(server) == 0
