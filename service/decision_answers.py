@@ -61,6 +61,8 @@ def option_probabilities(prediction: Prediction, names: Sequence[str]) -> Option
     """The scores of these labels; those of several labels are normalised to sum to 1."""
     if prediction.problem:
         return OptionProbabilities(problem=prediction.problem)
+    if any(name not in prediction.scores for name in names):
+        return OptionProbabilities(problem=Problem("unreadable", "the model gave an option no probability"))
     scores = [min(1.0, max(0.0, prediction.scores[name])) for name in names]
     if len(scores) == 1:
         return OptionProbabilities(tuple(scores))
@@ -94,19 +96,41 @@ def raise_for(problem: Problem | None) -> None:
 
 
 def answers_of(answers: Sequence[Mapping[str, object]], questions: Sequence[Question]) -> tuple[Answer, ...]:
-    """Answers of another service to these questions.
+    """Answers of another service to these questions; one that does not fit its question is a refusal.
 
     Raises:
-        RequestProblem: they do not fit the questions.
+        RequestProblem: no answer fits, or their number is another.
     """
-    try:
-        found = _ANSWERS.validate_python([{"name": None, **answer} for answer in answers])
-    except (ValidationError, TypeError):
-        found = []
-    pairs = list(zip(found, questions, strict=False))
-    if len(found) != len(questions) or any(answer.type not in (question.type, "refusal") for answer, question in pairs):
+    found = [_received(*pair) for pair in zip(answers, questions, strict=False)]
+    if len(answers) != len(questions) or not any(found):
         raise RequestProblem("model-unreadable", "the endpoint's answers do not fit the questions")
-    return tuple(answer.model_copy(update={"name": question.name}) for answer, question in pairs)
+    return tuple(answer or RefusalAnswer(name=one.name) for answer, one in zip(found, questions, strict=True))
+
+
+def _received(answer: Mapping[str, object], question: Question) -> Answer | None:
+    """An answer of another service; None where it does not fit the question."""
+    try:
+        found = _PARSER.validate_python({**answer, "name": question.name})
+    except (ValidationError, TypeError):
+        return None
+    given = answer.get("name")
+    named = question.name is None or given is None or given == question.name
+    return found if named and _fits(found, question) else None
+
+
+def _fits(answer: Answer, question: Question) -> bool:
+    """Whether an answer has the question's type, and a probability for each of its options and for no other."""
+    if isinstance(answer, RefusalAnswer):
+        return True
+    if isinstance(answer, ChoiceAnswer) and isinstance(question, ChoiceQuestion):
+        # True and "true" are different values, and 1 == True.
+        values = {(type(one.value), one.value) for one in question.choices}
+        scored = [(type(one.value), one.value) for one in answer.probabilities]
+        return len(scored) == len(values) and {*scored} == values >= {(type(answer.choice), answer.choice)}
+    if isinstance(answer, ScoreAnswer) and isinstance(question, ScoreQuestion):
+        places = range(len(question.levels))
+        return [one.value for one in answer.probabilities] == [*places] and 0 <= answer.score <= places[-1]
+    return answer.type == question.type
 
 
 def _answer(question: Question, options: OptionProbabilities) -> Answer:
@@ -143,7 +167,7 @@ def _score(question: ScoreQuestion, probabilities: Sequence[float]) -> Answer:
     )
 
 
-_ANSWERS: TypeAdapter[list[Answer]] = TypeAdapter(list[Answer])
+_PARSER: TypeAdapter[Answer] = TypeAdapter(Answer)
 _ANSWER_OF: Mapping[type, Callable[..., Answer]] = {
     PredicateQuestion: _predicate,
     ChoiceQuestion: _choice,

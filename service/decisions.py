@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, waiting_problem
 from llm.strategies import STRATEGIES
 from llm.wrappers.cache import AnswerStore, Cached
-from prompts.errors import InvalidTaxonomy, OtherTaxonomy
+from prompts.errors import InvalidTaxonomy, OtherTaxonomy, quoted
 from prompts.taxonomy import Label, Taxonomy
 from prompts.template import decision_prompt
 from prompts.text import Text
@@ -29,6 +30,7 @@ from similarity.micro_batching import Admission
 _MAX_THREADS = 8  # requests to the model at once, for one request of a client
 _OUTAGE = frozenset(["model-unreachable", "model-busy"])
 _NAME = "decision"
+_NO_LETTERS = re.compile(r"[\W\d_]+")
 _NOT_DIRECT = (
     "does not start its answer with a code, so it has no probability per option; switch the thinking of a reasoning "
     "model off, or choose another model"
@@ -58,8 +60,8 @@ class ScoreDecider:
     """Answers by a classifier whose scores are probabilities. Each question is a taxonomy.
 
     A condition is the only label of its taxonomy, so its probability is independent of the other questions. A
-    classifier matches the topics of a text and a label. It therefore ignores negation, the instructions of a choice,
-    and degrees.
+    classifier matches the topics of a text and a label. It therefore ignores negation, and the instructions of a
+    choice and of a scale. The levels of a scale are labels by their words.
 
     Attributes:
         classifier: the classifier.
@@ -74,20 +76,32 @@ class ScoreDecider:
         return self.classifier.name
 
     def decide(self, request: DecisionRequest) -> DecisionResult:
-        if any(isinstance(question, ScoreQuestion) for question in request.questions):
-            raise RequestProblem("cannot-decide", f"{self.name} cannot rate on a scale; send a choice of the levels")
-        text, taxonomies = Text(request.content()), [_taxonomy(*placed) for placed in enumerate(request.questions)]
+        text, taxonomies = Text(request.content()), [self._taxonomy(*placed) for placed in enumerate(request.questions)]
         if text.empty:
             raise RequestProblem("invalid-request", "input has instructions and no text; send a text", "input")
         try:
             predictions = self._predictions(text, taxonomies)
         except OtherTaxonomy as error:
             raise RequestProblem("cannot-decide", f"this model answers with its own labels only: {error}") from None
-        if any(not (prediction.problem or prediction.scores) for prediction in predictions):
+        if any(not one.problem and (not one.scores or one.score_type == "similarity") for one in predictions):
             raise RequestProblem("cannot-decide", f"{self.name} has labels, but no probabilities")
         pairs = zip(predictions, taxonomies, strict=True)
         options = [option_probabilities(prediction, taxonomy.names) for prediction, taxonomy in pairs]
         return decide(request.questions, options, predictions)
+
+    def _taxonomy(self, place: int, question: Question) -> Taxonomy:
+        """A question as a taxonomy; a level is named by its description, or else by its label."""
+        if not isinstance(question, ScoreQuestion):
+            return _taxonomy(place, question)
+        words = [_one_line(level.description or "") or _one_line(level.label) for level in question.levels]
+        if not _are_words(words):
+            field = f"questions.{place}.levels"
+            raise RequestProblem(
+                "cannot-decide", f"{field}: {self.name} compares the text with the words of each level, and "
+                f"{quoted(words[0])} to {quoted(words[-1])} do not say what they mean; describe each level, such as "
+                "'very negative'", field,
+            )  # fmt: skip
+        return _taxonomy(place, question, tuple(map(Label, words)))
 
     def _predictions(self, text: Text, taxonomies: Sequence[Taxonomy]) -> Sequence[Prediction]:
         if self.predict:
@@ -180,7 +194,10 @@ class ForwardingDecider:
 
 @dataclass(frozen=True)
 class FallbackDecider:
-    """Answers by the second decider where the first cannot be reached; all answers of a request have one source."""
+    """Answers by the second decider where the first cannot be reached; all answers of a request have one source.
+
+    A question that the second one cannot answer leaves the outage, so that a client tries again.
+    """
 
     first: Decider
     second: Decider
@@ -196,15 +213,22 @@ class FallbackDecider:
         except RequestProblem as problem:
             if problem.slug not in _OUTAGE:
                 raise
+            outage = problem
+        try:
             return self.second.decide(request)
+        except RequestProblem as problem:
+            raise (outage if problem.slug == "cannot-decide" else problem) from None
 
 
-def _taxonomy(place: int, question: Question) -> Taxonomy:
-    """A question as a taxonomy: its condition is the only label, or its options are labels of which one applies."""
+def _taxonomy(place: int, question: Question, labels: tuple[Label, ...] = ()) -> Taxonomy:
+    """A question as a taxonomy: its condition is the only label, or its options are labels of which one applies.
+
+    ``labels`` replace those of the options.
+    """
     if isinstance(question, PredicateQuestion):
         return Taxonomy(_NAME, (Label(question.text),), max_labels=1)
     options = question.choices if isinstance(question, ChoiceQuestion) else question.levels
-    labels = tuple(Label(_one_line(one.label), _one_line(one.description or "")) for one in options)
+    labels = labels or tuple(Label(_one_line(one.label), _one_line(one.description or "")) for one in options)
     try:
         return Taxonomy(_NAME, labels, multi=False)
     except InvalidTaxonomy as error:
@@ -215,6 +239,12 @@ def _taxonomy(place: int, question: Question) -> Taxonomy:
 def _one_line(text: str) -> str:
     """A second line would look like another option."""
     return " ".join(text.split())
+
+
+def _are_words(levels: Sequence[str]) -> bool:
+    """Whether each level has a word, and they differ in more than their numbers."""
+    letters = [_NO_LETTERS.sub("", level).casefold() for level in levels]
+    return min(map(len, letters)) > 1 and len({*letters}) > 1
 
 
 def _conditions(questions: Sequence[Question]) -> Taxonomy | None:

@@ -219,10 +219,10 @@ KINDS: Mapping[str, ErrorKind] = {
         501,
         "The model cannot answer such questions",
         "The model gives no probabilities, or answers for its own labels only, so it cannot answer typed questions.",
-        ("An endpoint without log probabilities.", "A score question to the embedded classifier."),
+        ("An endpoint without log probabilities.", "A scale of numbers, sent to the embedded classifier."),
         (
             "Use an endpoint with log probabilities, such as vLLM.",
-            "Send a choice question instead of a score question.",
+            "Describe each level of a scale in words.",
         ),
     ),
     "model-rejected": ErrorKind(

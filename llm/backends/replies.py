@@ -171,7 +171,7 @@ def usage_of(reply: Any) -> Usage:
     details = object_in(usage, "prompt_tokens_details") or object_in(usage, "input_tokens_details")
     return Usage(
         prompt_tokens=_count(usage.get("prompt_tokens")) or _count(usage.get("input_tokens")),
-        cached_tokens=_count(details.get("cached_tokens")),
+        cached_tokens=_count(details.get("cached_tokens")) or _count(usage.get("cached_input_tokens")),
         completion_tokens=_count(usage.get("completion_tokens")) or _count(usage.get("output_tokens")),
     )
 

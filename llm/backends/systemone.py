@@ -15,6 +15,8 @@ from llm.backends.backend import Conversation
 
 Fields = Mapping[str, Any]
 
+_ROUNDING = 1e-6  # sums of probabilities in float32
+
 
 def request_fields(conversation: Conversation, questions: Sequence[Fields]) -> dict[str, Any]:
     """The members ``state`` and ``questions`` of a request; questions are named by their position."""
@@ -41,6 +43,17 @@ def confidence(probabilities: Iterable[float]) -> float:
     shares = list(probabilities)
     entropy = -sum(one * math.log(one) for one in shares if one > 0)
     return min(1.0, max(0.0, 1 - entropy / math.log(len(shares)))) if len(shares) > 1 else 1.0
+
+
+def share(value: Any) -> float:
+    """A probability as an endpoint sends it, without the rounding error of its sums.
+
+    Raises:
+        ValueError: it is no number from 0 to 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not -_ROUNDING <= value <= 1 + _ROUNDING:
+        raise ValueError(f"{value!r} is no probability")
+    return min(1.0, max(0.0, float(value)))
 
 
 def _name(place: int) -> str:
@@ -83,9 +96,9 @@ def _answer(question: Fields, answer: Any) -> Fields:
     name = {"name": question.get("name")}
     try:
         if question["type"] == "predicate":
-            return {"type": "predicate", "probability": float(answer["noul"]), **name}
-        shares = {str(key): float(share) for key, share in answer["probabilities"].items()}
-        certainty = float(answer["confidence"]) if answer.get("confidence") is not None else confidence(shares.values())
+            return {"type": "predicate", "probability": share(answer["noul"]), **name}
+        shares = {str(key): share(value) for key, value in answer["probabilities"].items()}
+        certainty = share(answer["confidence"]) if answer.get("confidence") is not None else confidence(shares.values())
         found = _choice(question, answer, shares) if question["type"] == "choice" else _score(question, answer, shares)
     except (KeyError, TypeError, ValueError, AttributeError):
         return {"type": "refusal", **name}

@@ -9,6 +9,7 @@ from typing import Any
 
 from llm.backends.backend import Backend, Conversation, DecidingBackend, DecisionReply, TokenLogprobs
 from llm.backends.codes import unreadable
+from llm.backends.systemone import share
 from llm.classifier import Problem, total_usage
 from llm.strategies.strategy import PromptBuilder, Strategy, StrategyAnswer, no_codes
 from prompts.taxonomy import Label, Taxonomy
@@ -235,7 +236,7 @@ def _decided(replies: Sequence[DecisionReply], taxonomy: Taxonomy) -> StrategyAn
     except (KeyError, TypeError, ValueError):
         problem = Problem("unreadable", "the model declined, or its decision has no form")
         return StrategyAnswer(problem=problem, usage=usage)
-    scores = {name: min(1.0, max(0.0, score)) for name, score in pairs if name in taxonomy.names}
+    scores = {name: score for name, score in pairs if name in taxonomy.names}
     if set(scores) != set(taxonomy.names):
         return StrategyAnswer(problem=Problem("unreadable", "the endpoint did not decide on every label"), usage=usage)
     return StrategyAnswer(scores=scores, usage=usage)
@@ -244,5 +245,5 @@ def _decided(replies: Sequence[DecisionReply], taxonomy: Taxonomy) -> StrategyAn
 def _probabilities(answer: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Labels and probabilities of one answer; a refusal has none and raises KeyError."""
     if answer["type"] == "choice":
-        return [(str(one["value"]), float(one["probability"])) for one in answer["probabilities"]]
-    return [(str(answer["name"]), float(answer["probability"]))]
+        return [(str(one["value"]), share(one["probability"])) for one in answer["probabilities"]]
+    return [(str(answer["name"]), share(answer["probability"]))]

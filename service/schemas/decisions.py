@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
+from llm.backends.systemone import share
 from llm.classifier import Usage
 from prompts.errors import shown
 from prompts.taxonomy_file import LabelDescription, LabelName
@@ -190,6 +191,10 @@ def _joined(messages: Sequence[InputMessage]) -> str:
     return "\n\n".join(f"{message.role}: {message.as_text()}" for message in messages)
 
 
+# A sum of probabilities may miss 0 and 1 by its rounding error.
+Probability = Annotated[float, BeforeValidator(share), Field(ge=0, le=1)]
+
+
 class _AnswerPart(BaseModel):
     """Other services add members of their own (vLLM: ``label_mass``)."""
 
@@ -202,14 +207,14 @@ class PredicateAnswer(_Answer):
     """Probability of a condition."""
 
     type: Literal["predicate"] = "predicate"
-    probability: float = Field(ge=0, le=1)
+    probability: Probability
 
 
 class ValueProbability(_AnswerPart):
     """Probability of an option."""
 
     value: str | bool
-    probability: float = Field(ge=0, le=1)
+    probability: Probability
 
 
 class ChoiceAnswer(_Answer):
@@ -217,7 +222,7 @@ class ChoiceAnswer(_Answer):
 
     type: Literal["choice"] = "choice"
     choice: str | bool
-    confidence: float = Field(ge=0, le=1, description="0: all options are equally probable; 1: one is certain")
+    confidence: Probability = Field(description="0: all options are equally probable; 1: one is certain")
     probabilities: list[ValueProbability] = Field(description="in the order of the options; they sum to 1")
 
 
@@ -226,7 +231,7 @@ class LevelProbability(_AnswerPart):
 
     label: str
     value: int = Field(description="place on the scale, from 0")
-    probability: float = Field(ge=0, le=1)
+    probability: Probability
 
 
 class ScoreAnswer(_Answer):
@@ -234,7 +239,7 @@ class ScoreAnswer(_Answer):
 
     type: Literal["score"] = "score"
     score: float = Field(description="mean of the levels' places, from 0, weighted by their probabilities")
-    confidence: float = Field(ge=0, le=1, description="0: all levels are equally probable; 1: one is certain")
+    confidence: Probability = Field(description="0: all levels are equally probable; 1: one is certain")
     probabilities: list[LevelProbability]
 
 

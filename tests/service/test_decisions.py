@@ -16,8 +16,10 @@ from llm.backends.backend import Conversation, DecisionReply, FakeBackend, Token
 from llm.backends.capabilities import UNPROBED
 from llm.backends.local_backend import LocalBackend
 from llm.backends.openai_compatible import OpenAICompatible
+from llm.backends.systemone import confidence
 from llm.backends.transport import HTTPTransport
 from llm.classifier import Problem
+from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
 from llm.language_model import LanguageModel
 from llm.strategies import STRATEGIES
@@ -363,8 +365,76 @@ def test_a_model_that_cannot_answer_says_so(decider: Decider, question: Mapping[
     assert body["error"]["message"] == body["detail"]
 
 
-def test_the_embedded_classifier_rates_nothing(embedded: Matcher) -> None:
-    assert "choice of the levels" in ask(served(by_topic(embedded)), MOOD, status=501)["detail"]
+GRADES = ("terrible", "bad", "okay", "good", "great")
+OPINIONS = (
+    "The reviewer hates the film.",
+    "The reviewer dislikes the film.",
+    "The reviewer has no clear opinion.",
+    "The reviewer likes the film.",
+    "The reviewer loves the film.",
+)
+REVIEWS = (
+    "An awful mess: I hated every minute.",
+    "Dull, and too long.",
+    "The first half has charm, the second one drags.",
+    "A pleasant film with a fine cast.",
+    "A masterpiece. I loved every scene, go and see it.",
+)
+
+
+@pytest.mark.parametrize(
+    "levels",
+    [
+        [{"label": grade} for grade in GRADES],
+        [{"label": str(place), "description": words} for place, words in enumerate(OPINIONS)],
+        [{"label": words, "description": " "} for words in OPINIONS],
+    ],
+    ids=["labels", "descriptions", "blank-descriptions"],
+)
+def test_the_embedded_classifier_rates_by_the_words_of_the_levels(embedded: Matcher, levels: Any) -> None:
+    client = served(by_topic(embedded))
+    question = {"type": "score", "instructions": "How good is the film?", "levels": levels}
+    answers = [ask(client, question, REFUND, input=review)["answers"][0] for review in REVIEWS]
+    scores = [answer["score"] for answer in answers]
+    assert scores[0] < scores[2] < scores[4]
+    assert max(scores[:2]) < min(scores[3:])
+    for answer in answers:
+        shares = [one["probability"] for one in answer["probabilities"]]
+        assert sum(shares) == pytest.approx(1)
+        assert answer["score"] == pytest.approx(sum(place * share for place, share in enumerate(shares)))
+        assert [one["label"] for one in answer["probabilities"]] == [level["label"] for level in levels]
+        assert answer["confidence"] == pytest.approx(confidence(shares))
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [("1", "2", "3"), ("A", "B", "C"), ("Level 1", "level 2"), ("1 of 10", "2 of 10"), ("low", "?"), ("-", "+")],
+    ids=str,
+)
+def test_levels_without_words_are_not_rated_by_their_names(embedded: Matcher, labels: tuple[str, ...]) -> None:
+    question = {"type": "score", "instructions": "How good?", "levels": [{"label": label} for label in labels]}
+    body = ask(served(by_topic(embedded)), REFUND, question, status=501)
+    assert body["type"] == "/problems/cannot-decide"
+    assert body["field"] == body["error"]["param"] == "questions.1.levels"
+    assert f"{labels[0]!r} to {labels[-1]!r} do not say what they mean; describe each level" in body["detail"]
+    assert ask(served(by_model()), MOOD | {"levels": question["levels"]})["answers"], (
+        "a language model reads the question"
+    )
+
+
+def test_an_outage_stays_one_where_the_fallback_cannot_rate(embedded: Matcher) -> None:
+    class Gone(FakeBackend):
+        def check(self) -> Problem:
+            return Problem("unreachable", "no connection")
+
+    decider = FallbackDecider(TokenDecider(Gone(), Admission(1)), by_topic(embedded))
+    numbers = MOOD | {"levels": [{"label": "1"}, {"label": "2"}]}
+    assert ask(served(decider), numbers, status=503)["type"] == "/problems/model-unreachable"
+    assert ask(served(decider), MOOD)["model"] == "embedded/matcher.v1"
+
+
+def test_similarities_are_no_probabilities(plain: CosineClassifier) -> None:
+    assert "no probabilities" in ask(served(ScoreDecider(plain)), TEAM, status=501)["detail"]
 
 
 def test_a_model_out_of_reach_is_out_of_reach_and_not_unable() -> None:
@@ -437,6 +507,49 @@ def test_an_endpoints_own_answers_are_passed_on_only_if_they_are_answers(answers
     body = ask(served(ForwardingDecider(Telling(*answers), Admission(1))), REFUND, status=status)
     if status == 200:
         assert body["answers"][0]["name"] == "refund"
+
+
+FLAG: dict[str, Any] = {"type": "choice", "instructions": "Spam?", "choices": [{"value": True}, {"value": "no"}]}
+
+
+def chosen(choice: Any, *values: Any, sure: float = 0.5) -> dict[str, Any]:
+    probabilities = [{"value": value, "probability": 1 / len(values)} for value in values]
+    return {"type": "choice", "choice": choice, "confidence": sure, "probabilities": probabilities}
+
+
+def rated(score: float, *places: int) -> dict[str, Any]:
+    levels = [{"label": "x", "value": place, "probability": 1 / len(places)} for place in places]
+    return {"type": "score", "score": score, "confidence": 0.0, "probabilities": levels}
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "fits"),
+    [
+        (REFUND, {"type": "predicate", "probability": 1.0000001}, True),
+        (REFUND, {"type": "predicate", "probability": float("nan")}, False),
+        (REFUND, {"type": "predicate", "probability": True}, False),
+        (REFUND, {"type": "predicate", "probability": "0.4"}, False),
+        (REFUND, {"type": "predicate", "probability": 0.4, "name": "another"}, False),
+        (REFUND, rated(1, 0, 1, 2), False),
+        (TEAM, chosen("shipping", "billing", "shipping", sure=-1e-17), True),
+        (TEAM, chosen("support", "billing", "shipping"), False),
+        (TEAM, chosen("billing", "billing", "shipping", "support"), False),
+        (TEAM, chosen("billing", "billing"), False),
+        (TEAM, chosen("billing", "billing", "billing"), False),
+        (FLAG, chosen(True, True, "no"), True),
+        (FLAG, chosen("true", "true", "no"), False),
+        (MOOD, rated(2.0, 0, 1, 2), True),
+        (MOOD, rated(2.5, 0, 1, 2), False),
+        (MOOD, rated(1.0, 0, 1), False),
+        (MOOD, rated(1.0, 2, 1, 0), False),
+    ],
+)
+def test_an_answer_that_does_not_fit_its_question_is_a_refusal(question: Any, answer: Any, fits: bool) -> None:
+    sent = ({"type": "predicate", "probability": 0.3}, answer)
+    first, second = ask(served(ForwardingDecider(Telling(*sent), Admission(1))), BUG, question)["answers"]
+    assert first["probability"] == 0.3, "the other questions keep their answers"
+    assert second["type"] == (question["type"] if fits else "refusal")
+    assert second["name"] == question.get("name")
 
 
 # --- requests that break a rule ---

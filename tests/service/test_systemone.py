@@ -84,14 +84,21 @@ def test_both_routes_give_the_same_probabilities() -> None:
     assert (ours["mood"]["score"], ours["mood"]["confidence"]) == (mood["score"], mood["confidence"])
 
 
-def test_the_embedded_classifier_answers_conditions_and_choices(embedded: Matcher) -> None:
+def test_the_embedded_classifier_answers_all_types(embedded: Matcher) -> None:
     client = served(by_topic(embedded))
-    answers = ask(client, {"refund": REFUND, "team": TEAM})["answers"]
+    answers = ask(client, ALL)["answers"]
     assert answers["refund"]["noul"] > 0.5
     assert answers["team"]["choice"] == "billing"
-    body = ask(client, {"mood": MOOD}, status=501)
-    assert body["type"] == "/problems/cannot-decide"
+    calm = ask(client, {"mood": MOOD}, state="All is well, thank you, I feel calm.")["answers"]["mood"]
+    assert calm["score"] < answers["mood"]["score"]
+    levels = ["The customer is calm and content. " * 20, "The customer is furious. " * 30]
+    long = ask(client, {"mood": {**MOOD, "criteria": levels}})["answers"]["mood"]
+    assert long["legend"] == {"0": levels[0], "1": levels[1]}
+    assert long["score"] > 0.5
+    body = ask(client, {"my.mood": {**MOOD, "criteria": ["1", "2"]}}, status=501)
+    assert (body["type"], body["field"]) == ("/problems/cannot-decide", "questions.my.mood.criteria")
     assert body["error"]["message"] == body["detail"]
+    assert body["detail"].startswith("questions.my.mood.criteria: embedded/matcher.v1 compares")
 
 
 def test_a_question_without_an_answer_is_named_and_left_out() -> None:
@@ -304,6 +311,9 @@ def test_an_endpoint_with_neither_route_is_a_wrong_setting() -> None:
         ({"q1": {"choice": "c", "probabilities": {"a": 0.7, "b": 0.3}}}, ["refusal", "refusal"]),
         ({"q1": {"choice": "a", "probabilities": {"a": 1}}}, ["refusal", "refusal"]),
         ({"q0": "no", "q1": []}, ["refusal", "refusal"]),
+        ({"q0": {"noul": True}, "q1": {"choice": "a", "probabilities": {"a": 1.5, "b": 0}}}, ["refusal", "refusal"]),
+        ({"q0": {"noul": "0.4"}, "q1": {"choice": ["a"], "probabilities": {"a": 1, "b": 0}}}, ["refusal", "refusal"]),
+        ({"q0": {"noul": float("nan")}, "q1": {"choice": "a", "probabilities": [1, 0]}}, ["refusal", "refusal"]),
     ],
 )
 def test_what_an_endpoint_leaves_out_is_refused_and_nothing_is_invented(reply: Any, types: list[str]) -> None:
