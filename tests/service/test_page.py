@@ -699,6 +699,37 @@ def test_a_phone_shows_a_file_its_table_and_the_running_request_without_sideways
     page.close()
 
 
+def test_long_names_need_no_sideways_scrolling_on_a_phone(browser: Browser, url: str) -> None:
+    name = "long-name-" * 12
+    page = browser.new_page(viewport={"width": 390, "height": 844}, reduced_motion="reduce")
+
+    def with_a_long_name(route: Route) -> None:
+        found = route.fetch().json()
+        found["taxonomies"][0]["name"] = name
+        route.fulfill(json=found)
+
+    answer = {"labels": [name], "model": "m", "taxonomy": name, "scores": {name: 0.5}}
+    page.route("**/taxonomies", with_a_long_name)
+    page.route("**/classify", lambda route: route.fulfill(json={"taxonomies": {"tmdb": answer, name: answer}}))
+    page.goto(url, timeout=PATIENCE)
+    expect(page.locator("#taxonomy")).to_have_value("tmdb")
+    page.get_by_label("Text", exact=True).fill(PLOT)
+    page.get_by_text("More taxonomies").click()
+    page.get_by_role("checkbox", name=name).check()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#several > li")).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    page.close()
+
+
+def test_an_error_that_starts_with_an_address_keeps_it(page: Page) -> None:
+    problem = {"title": "The model cannot be reached", "detail": "http://127.0.0.1:1/v1 did not answer", "status": 503}
+    page.route("**/classify", lambda route: route.fulfill(status=503, json=problem))
+    page.get_by_label("Text", exact=True).fill(PLOT)
+    page.keyboard.press("Control+Enter")
+    expect(page.locator("#error-detail")).to_have_text("http://127.0.0.1:1/v1 did not answer.")
+
+
 def test_the_docs_try_a_route(page: Page, url: str, messages: list[str]) -> None:
     page.goto(f"{url}/docs")
     form = page.get_by_role("form", name="Try POST /classify")

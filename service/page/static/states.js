@@ -4,7 +4,9 @@ import { $, show } from "./dom.js";
 
 const STATES = ["empty", "waiting", "error", "answer", "table"];
 const NOTICEABLE = 500; // milliseconds after which the time and the Cancel button are shown
-export const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1) + (/[.?!]$/.test(words) ? "" : ".");
+const startsWithAddress = /^\w+:\/\//;
+export const sentence = (words) =>
+  (startsWithAddress.test(words) ? words.charAt(0) : words.charAt(0).toUpperCase()) + words.slice(1) + (/[.?!]$/.test(words) ? "" : ".");
 
 let before = "empty"; // state to return to after Cancel
 let clock = null;
