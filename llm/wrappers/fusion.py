@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _LEAST = 1e-3  # scores are clipped to [.001, .999], so that neither part can overrule the other alone
 _WRITTEN = 0.88  # probability of a label that the model wrote, where the endpoint returns no token probabilities
+_MARGIN = 0.3  # of log-odds, between 0 and the labels nearest to it
 _UNSCORED = 1.0  # subtracted from the embedded log-odds of a label that the model did not write, if none is learned
 _FOLDS, _MOST = 5, 500.0  # of the cross-validation; largest exponent
 JOIN = " + "  # between the names of the two models
@@ -185,16 +186,17 @@ def _offered(llm: Prediction, embedded: Prediction, taxonomy: Taxonomy) -> Seque
 
 
 def _relative_log_odds(prediction: Prediction) -> dict[str, float]:
-    """Log-odds of each scored label, shifted until the returned labels and no others are at 0 or above.
+    """Log-odds of each scored label, shifted as little as possible until the returned labels and no others are above 0.
 
-    The shift is the smallest one; it is 0 where the threshold is .5. So equal weights return every label that both
-    parts return, and none that both reject.
+    So both parts together return every label that both return, and none that both reject. Returned labels and others
+    keep a distance to 0, up to ``_MARGIN``: else any doubt of the other part would remove a label at the edge.
     """
     odds = {name: log_odds(score, _LEAST) for name, score in prediction.scores.items()}
     odds |= {name: log_odds(_WRITTEN, _LEAST) for name in prediction.labels if name not in odds}
-    others = [value for name, value in odds.items() if name not in prediction.labels]
-    shift = max(0.0, max(others) + _LEAST) if others else 0.0
-    shift = min([shift, *(odds[name] for name in prediction.labels)])
+    lowest = min((odds[name] for name in prediction.labels), default=math.inf)
+    highest = max((value for name, value in odds.items() if name not in prediction.labels), default=-math.inf)
+    margin = max(0.0, min(_MARGIN, (lowest - highest) / 2))
+    shift = min(max(0.0, highest + margin), lowest - margin)
     return {name: value - shift for name, value in odds.items()}
 
 

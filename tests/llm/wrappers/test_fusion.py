@@ -80,6 +80,13 @@ def test_equal_weights_add_the_log_odds_of_each_label(llm: Prediction, embedded:
     assert fused.score_type == "probability"
 
 
+def test_a_label_at_the_edge_of_one_part_is_not_lost_by_a_doubt_of_little_weight(tmp_path: Path) -> None:
+    store = FusionStore(tmp_path / "fusion.json")
+    store.put({FusionStore.key(LLM, EMBEDDED.model): FusionWeights(0.1, 1.0)})
+    doubting, edge = said("a", a=0.9, b=0.2, c=0.1), embedded_says("ab", a=0.6, b=0.35, c=0.2)
+    assert together(doubting, edge, store=store).labels == ("a", "b")
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_labels_of_both_parts_are_returned_and_labels_of_neither_are_not(seed: int) -> None:
     random, wide = Random(seed), replace(ABC, max_labels=3)
