@@ -188,8 +188,8 @@ def _offered(llm: Prediction, embedded: Prediction, taxonomy: Taxonomy) -> Seque
 def _relative_log_odds(prediction: Prediction) -> dict[str, float]:
     """Log-odds of each scored label, shifted as little as possible until the returned labels and no others are above 0.
 
-    So both parts together return every label that both return, and none that both reject. Returned labels and others
-    keep a distance to 0, up to ``_MARGIN``: else any doubt of the other part would remove a label at the edge.
+    So both parts return every label that both return, and none that both reject. A distance to 0 of up to ``_MARGIN``
+    remains: else any doubt of the other part would remove a label at the edge.
     """
     odds = {name: log_odds(score, _LEAST) for name, score in prediction.scores.items()}
     odds |= {name: log_odds(_WRITTEN, _LEAST) for name in prediction.labels if name not in odds}
