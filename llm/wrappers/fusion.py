@@ -261,9 +261,8 @@ def _most_likely(inputs: Sequence[Inputs], truth: Sequence[Sequence[str]], exclu
         value, errors = objective(features @ weights, targets, groups)
         return value + 0.5 * float(((weights - prior) ** 2).sum()), errors @ features + weights - prior
 
-    found = minimize(
-        loss, prior, jac=True, method="L-BFGS-B", bounds=[(0, None), (0, None), (None, None), (None, None)]
-    )
+    bounds = [(0, None), (0, None), (None, None), (None, None)]
+    found = minimize(loss, prior, jac=True, method="L-BFGS-B", bounds=bounds)
     llm, embedded, floor, offset = map(float, found.x)
     return FusionWeights(llm, embedded, offset, floor if unscored else None, start.threshold)
 
