@@ -62,6 +62,8 @@ def evaluate(
         runs, out = data_runs(data, options, selection)
     else:
         raise click.UsageError("give --data or --suite, or --rescore with the folder of a run")
+    if orders and selection.explain:
+        raise click.UsageError("--orders labels without evidence; leave --explain out, and give another --out")
     cap = spending.cap()
     if cap:
         if orders:

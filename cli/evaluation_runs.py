@@ -28,6 +28,7 @@ class RunSelection:
     shown: str | None
     url: str | None
     cache: bool
+    explain: bool
     out: Path | None
     alone: int
     batch: int
@@ -44,6 +45,7 @@ run_options = collected(
     click.option("--shown", help="Input variants, with commas between: title+plot, plot, masked, title; one run each."),
     click.option("--url", help="Evaluate the Marquee service at this URL."),
     click.option("--cache/--no-cache", default=True, help="Whether cached answers may be used."),
+    click.option("--explain", is_flag=True, help="Find the evidence for the labels, and measure its share."),
     click.option(
         "--out", type=OutputPath(folder=True), help="Folder of runs and report.  [default: var/runs/DATA-TAXONOMY]"
     ),
@@ -104,6 +106,15 @@ def _systems(
 
 def systems_by_folder(selection: RunSelection, context: SystemContext, top: Path) -> Mapping[Path, System]:
     """The systems by the folders of their runs; a single system without a name uses the top folder."""
+    systems = _plain_systems(selection, context, top)
+    if not selection.explain:
+        return systems
+    from marquee.explained import explained
+
+    return {folder: explained(system, context.taxonomy) for folder, system in systems.items()}
+
+
+def _plain_systems(selection: RunSelection, context: SystemContext, top: Path) -> Mapping[Path, System]:
     from marquee.systems import folder_name, from_settings, from_spec
     from prompts.errors import InvalidSetting
 

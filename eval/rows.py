@@ -12,7 +12,7 @@ from typing import Annotated, Any, BinaryIO
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, TypeAdapter, ValidationError
 
 from eval.datasets import Example
-from llm.classifier import AnswerSource, Prediction, Problem, Usage
+from llm.classifier import MOST_EXPLAINED, AnswerSource, Prediction, Problem, Usage
 from prompts.errors import InvalidDataset
 from prompts.files import replacing
 
@@ -55,6 +55,8 @@ class RunRow:
         seconds: a latency where ``alone``; otherwise an even share of the batch's time.
         alone: whether the text was a batch of one.
         chars: length of body and title.
+        explained: the kinds of evidence for each of the first five labels, or why there is none; None where no evidence
+            was requested.
     """
 
     id: str
@@ -71,6 +73,7 @@ class RunRow:
     seconds: Number = 0.0
     alone: StrictBool = False
     chars: int | None = None
+    explained: Mapping[str, str] | None = None
 
     @classmethod
     def of(
@@ -92,6 +95,7 @@ class RunRow:
             round(seconds, _DIGITS),
             alone,
             len(example.text.body) + len(example.text.title),
+            _explained(prediction),
         )
 
     @property
@@ -105,7 +109,18 @@ class RunRow:
         tokens = [self.usage.prompt_tokens, self.usage.cached_tokens, self.usage.completion_tokens]
         values = vars(self) | {"problem": problem, "source": vars(self.source), "tokens": tokens}
         del values["usage"]
+        if self.explained is None:
+            del values["explained"]
         return json.dumps(values, ensure_ascii=False) + "\n"
+
+
+def _explained(prediction: Prediction) -> Mapping[str, str] | None:
+    if prediction.evidence is None:
+        return None
+    labels, kinds = prediction.labels[:MOST_EXPLAINED], dict[str, dict[str, None]]()
+    for one in prediction.evidence:
+        kinds.setdefault(one.label, {})[one.kind] = None
+    return {name: ", ".join(kinds.get(name, ())) or prediction.unexplained.get(name, "") for name in labels}
 
 
 _PARSER = TypeAdapter(RunRow)

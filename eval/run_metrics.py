@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -17,11 +17,13 @@ from eval.metrics import ACCURACY, CALIBRATION, METRICS, RANKING, Metric, Number
 from eval.results import RunResults, run_folders
 from eval.rows import RunRow
 from eval.significance import RESAMPLES, Interval, Sums, bootstrap, bootstrap_average_precision, group_numbers, interval
-from llm.classifier import Usage
+from llm.classifier import EvidenceKind, Usage
 from llm.spending.costs import cost
+from llm.wrappers.fusion import JOIN
 
 METRICS_FILE = "metrics.json"
 RunMetrics = Mapping[str, float | None]
+_EVIDENCE = frozenset(get_args(EvidenceKind))
 
 TABLE_COLUMNS = ("micro-F1", "macro-F1", "Jaccard", "p50 ms", "texts/s", "USD per 1,000")
 _MAIN = (
@@ -177,6 +179,7 @@ def speed_and_cost(rows: Sequence[RunRow], manifest: Mapping[str, Any]) -> RunMe
         **_speed(fresh),
         "peak MB": manifest.get("peak_mb"),
         **_cost(fresh),
+        **_evidence(rows),
         **({f"by {model}": count for model, count in models.items()} if len(models) > 1 else {}),
     }
 
@@ -214,6 +217,26 @@ def _speed(rows: Sequence[RunRow]) -> RunMetrics:
         "p50 ms": float(np.percentile(single_ms, 50)) if single_ms else None,
         "p95 ms": float(np.percentile(single_ms, 95)) if single_ms else None,
         "texts/s": len(batched) / sum(batched) if sum(batched) else None,
+    }
+
+
+def _evidence(rows: Sequence[RunRow]) -> RunMetrics:
+    """Shares of answers and labels with evidence, and of quotes that the text contains; empty without evidence.
+
+    Quotes of a fusion are not counted: a label whose quote was rejected has other evidence there.
+    """
+    explained = [list(row.explained.values()) for row in rows if row.explained]
+    if not explained:
+        return {}
+    from llm.evidence.quotes import REJECTED
+
+    has = [[reason.partition(",")[0] in _EVIDENCE for reason in reasons] for reasons in explained]
+    alone = [row.explained.values() for row in rows if row.explained and JOIN not in row.source.model]
+    verified, rejected = (sum(one in kind for reasons in alone for one in reasons) for kind in ({"quote"}, REJECTED))
+    return {
+        "answers with evidence": sum(map(any, has)) / len(has),
+        "labels with evidence": sum(map(sum, has)) / sum(map(len, has)),
+        **({"verified quotes": verified / (verified + rejected)} if verified + rejected else {}),
     }
 
 

@@ -23,6 +23,7 @@ from eval.run_metrics import TABLE_COLUMNS, ResultsTable, RunMetrics
 from llm.classifier import Classifier
 from llm.spending.spend_cap import SpendCap
 from marquee.classification import TaxonomyLike, load_taxonomy
+from marquee.explained import explained
 from marquee.systems import SystemContext, folder_name, from_spec
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.installation import naming_extras
@@ -170,6 +171,7 @@ def evaluate(
     limit: int | None = None,
     min_label_count: int = 0,
     drop_unknown_labels: bool = False,
+    explain: bool = False,
     max_cost: float | None = None,
     max_tokens: int | None = None,
 ) -> EvaluationResult:
@@ -192,6 +194,7 @@ def evaluate(
         limit: maximum number of texts to measure on; the same ones each time.
         min_label_count: labels with fewer training examples are left out.
         drop_unknown_labels: leave out labels that are not in the taxonomy instead of raising an error.
+        explain: whether to find the evidence for the labels, and measure its share.
         max_cost: US dollars that all systems together may cost; each is then given by name.
         max_tokens: the same for prompt and completion tokens.
 
@@ -212,12 +215,12 @@ def evaluate(
     parts = DataParts(path, fields, closed, min_label_count, drop_unknown_labels)
     if test is not None or any(_is_baseline(system) for system in named):
         parts = parts.divided(seed, folder.path / "split.json")
-    return _measured(named, parts, seed, limit, folder, cap)
+    return _measured(named, parts, seed, limit, folder, cap, explain)
 
 
 def _measured(
     systems: Sequence[str | Classifier], parts: DataParts, seed: int, limit: int | None, folder: _WorkFolder,
-    cap: SpendCap | None,
+    cap: SpendCap | None, explain: bool,
 ) -> EvaluationResult:  # fmt: skip
     """Train the baselines, and run every system on the test part, or on all rows."""
     split, models = "test" if parts.is_divided else None, folder.path / "models"
@@ -230,6 +233,7 @@ def _measured(
         _train(name, parts, seed, models / name)
     for one in systems:
         system = _system(one, context, models)
+        system = explained(system, data.taxonomy) if explain else system
         meter = system.meter(cap, context.texts) if cap else None
         out = folder.path / "runs" / folder_name(system.spec)
         run = EvaluationRun(system, data, out, command=_COMMAND, meter=meter)

@@ -84,7 +84,7 @@ def overview_section(evaluation: Evaluation, intervals: Intervals, comparisons: 
 
     ``intervals`` are 95% bounds by system and metric.
     """
-    columns = [column for column in _columns(evaluation) if column.group not in (SPEED, COST)]
+    columns = [column for column in _columns(evaluation) if column.group not in (SPEED, COST, EVIDENCE)]
     main = [column for column in columns if column.main]
     ceiling = CEILINGS.get(evaluation.taxonomy_name, {})
     dots = charts.dots([_dot(evaluation, system, intervals) for system in evaluation.compared], ceiling.get("micro-F1"))
@@ -143,6 +143,16 @@ def cost_section(evaluation: Evaluation) -> Section | None:
     )
     table = _table("Cost and speed of every system", columns, _rows(evaluation, columns, {}))
     return Section("cost", "Cost and speed", lead, (table,))
+
+
+def evidence_section(evaluation: Evaluation) -> Section | None:
+    """Shares of answers with evidence; None where no run has requested any."""
+    columns = [column for column in _columns(evaluation) if column.group == EVIDENCE]
+    if not columns:
+        return None
+    lead = "Passages that support the predicted labels, right or wrong. `rows.jsonl` says why a label has none."
+    table = _table("Evidence of every system", columns, _rows(evaluation, columns, {}))
+    return Section("evidence", "Evidence", lead, (table,))
 
 
 def _columns(evaluation: Evaluation) -> list[Column]:
@@ -217,6 +227,7 @@ CEILING_NOTES = {
 }
 
 QUALITY, CALIBRATION, SPEED, COST, FAILURES = "Quality", "Calibration", "Speed", "Cost", "Failures"
+EVIDENCE = "Evidence"
 ECE = "Distance of score and share true in 15 bins of equal mass, mean of labels."
 COLUMNS = (
     Column("micro-F1", QUALITY, "F1 over all pairs of text and label; frequent labels weigh most.", main=True),
@@ -245,4 +256,7 @@ COLUMNS = (
     Column("cached tokens per 1,000", COST, "Prompt tokens in the endpoint's prefix cache.", quantity, "neither"),
     Column("written tokens per 1,000", COST, "Completion tokens.", quantity, "low"),
     Column("USD per 1,000", COST, "US dollars for 1,000 texts at list prices.", money, "low"),
+    Column("answers with evidence", EVIDENCE, "Share of texts with labels that have evidence for one.", percent),
+    Column("labels with evidence", EVIDENCE, "Share of predicted labels, five of a text at most.", percent),
+    Column("verified quotes", EVIDENCE, "Share of a language model's quotes that the text contains.", percent),
 )

@@ -17,7 +17,7 @@ from eval.report import charts, curves, errors
 from eval.report.document import Document, Figure, Fold, Grid, Legend, Part, Section
 from eval.report.evaluation import Evaluation
 from eval.report.llm_section import llm_section
-from eval.report.overview import available, cost_section, overview_section
+from eval.report.overview import available, cost_section, evidence_section, overview_section
 from eval.report.provenance import provenance_section
 from prompts.files import write_text_atomically
 
@@ -82,6 +82,7 @@ def _compose(evaluation: Evaluation, texts: Mapping[str, str] | None) -> Documen
         curves.reliability_section(evaluation),
         errors.errors_section(evaluation),
         llm_section(evaluation),
+        evidence_section(evaluation),
         cost_section(evaluation),
         errors.examples_section(evaluation, texts),
         provenance_section(evaluation),

@@ -29,6 +29,10 @@ from similarity.errors import Rejected
 from similarity.micro_batching import Admission
 
 _LONGEST = 300  # characters of a quote; a model that copies the text points at nothing
+_NOT_IN_TEXT = "the model's quote is not in the text"
+_TOO_LONG = f"the model's quote is longer than {_LONGEST} characters"
+REJECTED = frozenset([_NOT_IN_TEXT, _TOO_LONG])
+"""Why something that a model quotes is no evidence."""
 _MAX_TOKENS = 200
 _SCHEMA = {"type": "array", "items": {"type": "string"}, "minItems": 0, "maxItems": 1}
 
@@ -54,10 +58,10 @@ class Quote:
         if self.fault or not self.passage:
             return self.fault or "the model quotes no passage for it"
         if len(self.passage) > _LONGEST:
-            return f"the model's quote is longer than {_LONGEST} characters"
+            return _TOO_LONG
         passage = located(self.passage, request.text)
         if passage is None:
-            return "the model's quote is not in the text"
+            return _NOT_IN_TEXT
         return Evidence(request.label.name, "quote", passage.of(request.text), passage.start, passage.end,
                         field=passage.field)  # fmt: skip
 
