@@ -222,7 +222,8 @@ class Family:
     def excludes(self, other: Family) -> bool:
         """Return whether the texts of another family are out of scope for this taxonomy."""
         films = self.name.startswith(_CATALOGUE) and other.name.startswith(_CATALOGUE)
-        return not films and not any({self.name, other.name} <= field for field in _SAME_FIELD)
+        same = self.name == other.name or any({self.name, other.name} <= field for field in _SAME_FIELD)
+        return not films and not same
 
 
 @main.command("unseen-labels")

@@ -19,7 +19,8 @@ from prompts.label_tree import (
     own_name,
     parent_of,
 )
-from prompts.taxonomy import AllowNone, Label, Taxonomy, own_form, spelling_key
+from prompts.taxonomy import AllowNone, Label, Taxonomy, own_form
+from prompts.text import spelling_key
 from prompts.variants import Candidates
 
 _DIGITS = 6  # of sums of scores

@@ -7,6 +7,7 @@ from functools import cached_property, lru_cache
 
 from prompts.files import digest_of
 from prompts.template import Prompt, neutralise
+from prompts.text import without_lone_surrogates
 
 
 @dataclass(frozen=True)
@@ -35,4 +36,4 @@ class InstructedPrompt(Prompt):
 @lru_cache(maxsize=64)
 def instructed(prompt: Prompt, instructions: str) -> Prompt:
     """The prompt with these instructions; compiled once."""
-    return InstructedPrompt(prompt.name, prompt.source, instructions.strip())
+    return InstructedPrompt(prompt.name, prompt.source, without_lone_surrogates(instructions.strip()))

@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from typing import Any
 
 from prompts.errors import InvalidTaxonomy
-from prompts.taxonomy import Label, spelling_key
+from prompts.taxonomy import Label
+from prompts.text import spelling_key
 
 SEPARATOR = " > "
 MOST_LEVELS = 12

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property, lru_cache
@@ -12,16 +11,11 @@ from typing import Any, Final, Literal
 
 from prompts.errors import InvalidTaxonomy, quoted
 from prompts.files import digest_of
+from prompts.text import spelling_key, without_lone_surrogates
 
 OUT_OF_SCOPE: Final = "out_of_scope"
 AllowNone = bool | Literal["out_of_scope"]  # see ``Taxonomy.allow_none``
 
-# Marks that carry meaning inside a label: C++ and C# are two languages, "50%" is not "50".
-_MEANINGFUL = frozenset("#%@")
-# Symbols that only dress a word up: `Drama`, Drama|Comedy.
-_IDLE_SYMBOLS = frozenset("`|^~\u00b4\u00a8\ufe0e\ufe0f")  # the last two choose between text and emoji
-# A number keeps its sign and its inner marks: "-1" is not "1", "1.5" is not "15".
-_NUMBER_MARK = re.compile(r"(?<=\d)[.,:/\-](?=\d)|(?<![^\s])-(?=\d)")
 _ATTRIBUTE = re.compile(r"\S(?:.{0,48}\S)?")
 DEFAULT_ATTRIBUTE = "category"  # a small model was more accurate with this word than with "label"
 
@@ -34,14 +28,19 @@ class Label:
         name: what is answered, exactly so.
         description: one line that tells a model, and a person, what belongs here.
         aliases: other spellings of the same label.
-        predict: False keeps the label in the taxonomy but out of every answer (IMDb's "Short" says nothing about
-            a plot).
+        predict: False keeps the label out of every answer (IMDb's "Short" says nothing about a plot).
+
+    Lone surrogates become U+FFFD, as in ``Text``.
     """
 
     name: str
     description: str = ""
     aliases: tuple[str, ...] = ()
     predict: bool = True
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", without_lone_surrogates(self.name))
+        object.__setattr__(self, "description", without_lone_surrogates(self.description))
 
     @property
     def own_name(self) -> str:
@@ -266,18 +265,6 @@ def attribute_fault(attribute: Any) -> str | None:
     return None if fits else f"is {quoted(str(attribute))}; give a word or two, such as 'topic', of up to 50 characters"
 
 
-def spelling_key(spelling: str) -> str:
-    """What remains of a spelling when case, spaces and idle punctuation are put aside.
-
-    Unicode is folded by NFKC, "&" reads as "and". A spelling of punctuation alone keeps it: "-" and "+" are labels
-    that people use.
-    """
-    folded = unicodedata.normalize("NFKC", spelling).casefold().strip().replace("&", " and ")
-    kept_marks = {match.start() for match in _NUMBER_MARK.finditer(folded)}
-    kept = (mark for place, mark in enumerate(folded) if place in kept_marks or _carries_meaning(mark))
-    return "".join(kept) or folded.strip()
-
-
 def _items(labels: Any) -> Iterable[Any]:
     if isinstance(labels, str):
         raise InvalidTaxonomy(f"labels is the string {labels:.40}; give a list: labels=[{labels[:40]!r}]")
@@ -294,7 +281,3 @@ def _label(item: Any) -> Label:
     if len(pair) != 2 or not all(isinstance(part, str) for part in pair):
         raise InvalidTaxonomy(f"the label {item!r:.60} is not a string; give names, or a dict of descriptions")
     return Label(pair[0].strip(), " ".join(pair[1].split()))
-
-
-def _carries_meaning(mark: str) -> bool:
-    return mark in _MEANINGFUL or (mark not in _IDLE_SYMBOLS and unicodedata.category(mark)[0] not in "PZC")

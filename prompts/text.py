@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from numbers import Number
@@ -13,6 +14,12 @@ from prompts.errors import InvalidTexts
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
 # Missing values that are neither None nor unequal to themselves: pandas.NA, pandas.NaT, numpy.ma.masked.
 _MISSING = frozenset(["NAType", "NaTType", "MaskedConstant"])
+# Marks that carry meaning inside a label: C++ and C# are two languages, "50%" is not "50".
+_MEANINGFUL = frozenset("#%@")
+# Symbols that only dress a word up: `Drama`, Drama|Comedy. The last two choose between text and emoji.
+_IDLE_SYMBOLS = frozenset("`|^~\u00b4\u00a8\ufe0e\ufe0f")
+# A number keeps its sign and its inner marks: "-1" is not "1", "1.5" is not "15".
+_NUMBER_MARK = re.compile(r"(?<=\d)[.,:/\-](?=\d)|(?<![^\s])-(?=\d)")
 
 
 @dataclass(frozen=True)
@@ -103,6 +110,22 @@ def _is_missing(value: object) -> bool:
     if value is None or type(value).__name__ in _MISSING:
         return True
     return isinstance(value, Number) and bool(value != value)
+
+
+def spelling_key(spelling: str) -> str:
+    """What remains of a spelling when case, spaces and idle punctuation are put aside.
+
+    Unicode is folded by NFKC, "&" reads as "and". A spelling of punctuation alone keeps it: "-" and "+" are labels
+    that people use.
+    """
+    folded = unicodedata.normalize("NFKC", spelling).casefold().strip().replace("&", " and ")
+    kept_marks = {match.start() for match in _NUMBER_MARK.finditer(folded)}
+    kept = (mark for place, mark in enumerate(folded) if place in kept_marks or _carries_meaning(mark))
+    return "".join(kept) or folded.strip()
+
+
+def _carries_meaning(mark: str) -> bool:
+    return mark in _MEANINGFUL or (mark not in _IDLE_SYMBOLS and unicodedata.category(mark)[0] not in "PZC")
 
 
 def placeholder(text: str) -> str | None:

@@ -16,8 +16,10 @@ from click.testing import CliRunner
 from benchmarks import embedded as embedded_benchmark
 from benchmarks import hierarchies
 from benchmarks import taxonomies as taxonomies_benchmark
+from benchmarks.constants import Family
 from benchmarks.measure import Rounds, target
 from llm.embedded.matcher import Matcher
+from prompts.taxonomy import Taxonomy
 from prompts.taxonomy_file import load_taxonomy
 
 ROOT = Path(__file__).parent.parent
@@ -176,3 +178,10 @@ def test_taxonomy_files_of_labelled_sets_have_their_levels(tmp_path: Path) -> No
     found = load_taxonomy(tmp_path / "out" / "sky.yaml")
     assert found.names == ("physics > stars > galaxies", "physics > optics")
     assert found.predictable[0].description == "far away"
+
+
+def test_texts_of_a_family_are_in_scope_of_itself_and_of_its_field() -> None:
+    taxonomy = Taxonomy.of(["a", "b"])
+    news, hotels, banking = (Family(name, taxonomy, [], []) for name in ("agnews", "nlupp_hotels", "nlupp_banking"))
+    assert [news.excludes(one) for one in (news, hotels)] == [False, True]
+    assert not hotels.excludes(banking)

@@ -13,7 +13,8 @@ import numpy as np
 from llm.classifier import Prediction
 from llm.embedded.cosine import described
 from prompts.label_tree import SEPARATOR
-from prompts.taxonomy import Label, Taxonomy, spelling_key
+from prompts.taxonomy import Label, Taxonomy
+from prompts.text import spelling_key
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -13,10 +13,11 @@ import numpy as np
 from llm.backends.backend import Backend, Completion, Constraint, Conversation
 from llm.backends.reasoning import without_reasoning
 from llm.strategies.json_repair import json_values
-from prompts.errors import InvalidDataset
-from prompts.taxonomy import Label, Taxonomy, spelling_key
+from prompts.errors import InvalidDataset, InvalidSetting
+from prompts.taxonomy import Label, Taxonomy
 from prompts.taxonomy_file import DESCRIPTION_CHARS, NAME_CHARS
 from prompts.template import neutralise
+from prompts.text import spelling_key
 
 if TYPE_CHECKING:
     from llm.embedded.cosine import TextEncoder
@@ -94,10 +95,13 @@ def suggest(
 
     Raises:
         InvalidDataset: fewer than four different texts per label.
+        InvalidSetting: fewer than two labels.
     """
     from similarity.clustering import cluster
     from similarity.keywords import keywords
 
+    if labels is not None and labels < 2:
+        raise InvalidSetting(f"labels is {labels}; give 2 or more")
     different = list(dict.fromkeys(text for text in map(str.strip, texts) if text))
     least = labels or _FEWEST
     if len(different) < least * _PER_LABEL:

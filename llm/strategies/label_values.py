@@ -8,7 +8,8 @@ from typing import Any
 
 from llm.strategies.json_repair import json_values
 from llm.strategies.plain_words import LIST_KEYS, counters, flag, is_qualified, known, means_nothing, split
-from prompts.taxonomy import Taxonomy, spelling_key
+from prompts.taxonomy import Taxonomy
+from prompts.text import spelling_key
 
 _WRAPPER_KEYS = frozenset("arguments parameters response data function functioncall input properties".split())
 _NAME_KEYS = ("label", "name", "genre", "category", "class", "tag", "value", "topic", "title")

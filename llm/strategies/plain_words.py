@@ -10,7 +10,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from prompts.taxonomy import Taxonomy, spelling_key
+from prompts.taxonomy import Taxonomy
+from prompts.text import spelling_key
 
 LIST_KEYS = frozenset(
     "answer answers categories category class classes classification genre genres label labels output prediction "

@@ -8,6 +8,9 @@ import pytest
 from llm.backends.backend import Conversation, FakeBackend
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
+from prompts.instructions import instructed
+from prompts.registry import prompt
+from prompts.taxonomy import Taxonomy
 from prompts.text import Text, without_lone_surrogates
 from service.app import create_app
 from service.services import Services
@@ -42,6 +45,13 @@ def test_so_is_a_text_from_python(escaped: str, read: str) -> None:
     if "whole" in given:
         given = given.encode("utf-16", "surrogatepass").decode("utf-16")
     assert (Text(given).body, Text(title=given).title, without_lone_surrogates(given)) == (read, read, read)
+
+
+def test_so_are_labels_and_instructions_from_python() -> None:
+    taxonomy = Taxonomy.of({"a \ud800": "b \udfff", "c": ""})
+    assert (taxonomy.names[0], taxonomy.labels[0].description) == ("a \ufffd", "b \ufffd")
+    assert len(taxonomy.digest) == 12
+    assert len(instructed(prompt("text"), "Be brief. \ud800").digest) == 12
 
 
 def test_the_rule_is_written_down_once() -> None:

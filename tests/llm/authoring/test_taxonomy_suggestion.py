@@ -12,7 +12,7 @@ from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Problem
 from llm.embedded.cosine import TextEncoder
 from llm.embedded.matcher import Matcher
-from prompts.errors import InvalidDataset
+from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.taxonomy_file import as_yaml, load_taxonomy
 
 HELPDESK = Path(__file__).parents[3] / "docs" / "examples" / "helpdesk.csv"
@@ -61,6 +61,12 @@ def test_the_number_of_labels_follows_the_texts(encoder: TextEncoder) -> None:
 def test_too_few_texts_are_an_error(encoder: TextEncoder, count: int, labels: int | None, said: str) -> None:
     with pytest.raises(InvalidDataset, match=said):
         suggest(TEXTS[:count], encoder, labels)
+
+
+@pytest.mark.parametrize("labels", [-1, 0, 1])
+def test_a_taxonomy_has_two_labels_at_least(encoder: TextEncoder, labels: int) -> None:
+    with pytest.raises(InvalidSetting, match=f"labels is {labels}; give 2 or more"):
+        suggest(["a", "b", "c"], encoder, labels)
 
 
 def test_the_yaml_is_read_again(suggestion: Suggestion, tmp_path: Path) -> None:
