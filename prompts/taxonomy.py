@@ -146,6 +146,11 @@ class Taxonomy:
         return digest_of(canonical, 12)
 
     @property
+    def exclusive(self) -> bool:
+        """Whether the labels are alternatives: one of several is chosen, and their shares sum to 1."""
+        return not self.multi and len(self.names) > 1
+
+    @property
     def attributes(self) -> str:
         """The plural of ``attribute`` by the rules of English."""
         stem = self.attribute

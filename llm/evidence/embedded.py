@@ -181,7 +181,7 @@ def _word_weights(matcher: Matcher, labels: Sequence[str], taxonomy: Taxonomy) -
 def _log_odds(matcher: Matcher, texts: Sequence[str], labels: Sequence[str], taxonomy: Taxonomy) -> Array:
     """Log-odds of the labels' scores, shape (texts, labels); see ``llm.hierarchical.by_leaves`` for inner labels."""
     flat = _flat(taxonomy)
-    scores, shares = matcher.unrounded(texts, flat), not flat.multi and len(flat.names) > 1
+    scores, shares = matcher.unrounded(texts, flat), flat.exclusive
     columns = [scores[:, _columns(label, taxonomy)] for label in labels]
     found = np.stack([own.sum(axis=1) if shares else own.max(axis=1) for own in columns], axis=1)
     found = found.clip(_LEAST_ODDS, 1 - _LEAST_ODDS)

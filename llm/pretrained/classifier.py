@@ -69,10 +69,10 @@ class PretrainedClassifier:
 
     def decode_rule(self, taxonomy: Taxonomy) -> str:
         """How scores become labels, in words."""
-        return f"{self.files.kind}: {self._threshold(taxonomy).rule(taxonomy, _exclusive(taxonomy))}"
+        return f"{self.files.kind}: {self._threshold(taxonomy).rule(taxonomy, taxonomy.exclusive)}"
 
     def _threshold(self, taxonomy: Taxonomy) -> LabelThreshold:
-        default = _SHARE if _exclusive(taxonomy) else _PROBABILITY
+        default = _SHARE if taxonomy.exclusive else _PROBABILITY
         return LabelThreshold(default if self.threshold is None else self.threshold)
 
     def _scored(self, texts: Sequence[str], taxonomy: Taxonomy) -> Iterator[list[float]]:
@@ -93,7 +93,7 @@ class PretrainedClassifier:
             return Prediction((), source, problem=_NOT_A_NUMBER)
         ranked = sorted(zip(taxonomy.names, row, strict=True), key=lambda pair: -pair[1])
         scores = {name: round(score, _DIGITS) for name, score in ranked}
-        exclusive = _exclusive(taxonomy)
+        exclusive = taxonomy.exclusive
         labels = self._threshold(taxonomy).choose(scores, taxonomy, exclusive)
         score_type: ScoreType = "share" if exclusive else "probability"
         return Prediction(labels, source, scores, score_type=score_type)
@@ -116,16 +116,11 @@ def _load(files: PretrainedFiles) -> LabelScorer:
     return load(files)
 
 
-def _exclusive(taxonomy: Taxonomy) -> bool:
-    """Whether the labels are alternatives, whose shares sum to 1."""
-    return not taxonomy.multi and len(taxonomy.names) > 1
-
-
 def _scores(logits: LabelLogits, taxonomy: Taxonomy) -> Logits:
     """Scores of texts and labels, shape (texts, labels)."""
     import numpy as np
 
-    if not _exclusive(taxonomy):
+    if not taxonomy.exclusive:
         with np.errstate(over="ignore"):  # of logits below -88, whose probability is 0
             return np.asarray(1 / (1 + np.exp(-logits.applies)), np.float32)
     rivals = logits.competing

@@ -72,12 +72,12 @@ class FusionStore(LearnedStore[FusionWeights]):
 
     def weights(self, key: str, taxonomy: Taxonomy) -> FusionWeights:
         """The learned weights of a key, or equal ones."""
-        return self.get(key) or FusionWeights(threshold=0.0 if _exclusive(taxonomy) else 0.5)
+        return self.get(key) or FusionWeights(threshold=0.0 if taxonomy.exclusive else 0.5)
 
     def rule(self, key: str, taxonomy: Taxonomy) -> str:
         """How scores become labels, in words; rules that may choose differently have different words."""
         weights = self.weights(key, taxonomy)
-        chosen = LabelThreshold(weights.threshold).rule(taxonomy, _exclusive(taxonomy))
+        chosen = LabelThreshold(weights.threshold).rule(taxonomy, taxonomy.exclusive)
         parts = f"{weights.llm:.4g} of the language model, {weights.embedded:.4g} of {key.rpartition(' ')[2]}"
         unscored = "" if weights.unscored is None else f", {weights.unscored:.4g} for unscored labels"
         return f"fusion: {parts}, offset {weights.offset:.4g}{unscored}; {chosen}"
@@ -114,10 +114,10 @@ class Fusion:
         key = self.store.key(llm.source, embedded.source.model, examples_kind(self.examples, taxonomy))
         weights = self.store.weights(key, taxonomy)
         scores = _scores(_inputs(llm, embedded, taxonomy), weights, taxonomy)
-        labels = LabelThreshold(weights.threshold).choose(scores, taxonomy, _exclusive(taxonomy))
+        labels = LabelThreshold(weights.threshold).choose(scores, taxonomy, taxonomy.exclusive)
         model = f"{llm.source.model}{JOIN}{embedded.source.model}"
         source = AnswerSource(model, taxonomy.versioned_name, llm.source.prompt, llm.source.strategy)
-        score_type: ScoreType = "share" if _exclusive(taxonomy) else "probability"
+        score_type: ScoreType = "share" if taxonomy.exclusive else "probability"
         return replace(llm, labels=labels, source=source, scores=scores, score_type=score_type)
 
 
@@ -158,19 +158,15 @@ def fit_fusion(
         weights = _weights([inputs[place] for place in kept], [true[place] for place in kept], taxonomy)
         for place in range(fold, len(rows), _FOLDS):
             scores = _scores(inputs[place], weights, taxonomy)
-            fused[place] = LabelThreshold(weights.threshold).choose(scores, taxonomy, _exclusive(taxonomy))
+            fused[place] = LabelThreshold(weights.threshold).choose(scores, taxonomy, taxonomy.exclusive)
     parts = [[one.labels for one, *_ in rows], [other.labels for _, other, _ in rows], fused]
     return FittedFusion(_weights(inputs, true, taxonomy), len(rows), *(micro_f1(part, true) for part in parts))
-
-
-def _exclusive(taxonomy: Taxonomy) -> bool:
-    return not taxonomy.multi and len(taxonomy.names) > 1
 
 
 def _inputs(llm: Prediction, embedded: Prediction, taxonomy: Taxonomy) -> Inputs:
     """The inputs of both parts, of the labels that the language model chose from."""
     names = _offered(llm, embedded, taxonomy)
-    if _exclusive(taxonomy):
+    if taxonomy.exclusive:
         outcomes = [*names, NONE] if taxonomy.allow_none else names
         first, second = _log_shares(llm, outcomes), _log_shares(embedded, outcomes)
         return {name: (first[name], second[name]) for name in outcomes}
@@ -218,7 +214,7 @@ def _log_shares(prediction: Prediction, outcomes: Sequence[str]) -> dict[str, fl
 
 def _scores(inputs: Inputs, weights: FusionWeights, taxonomy: Taxonomy) -> dict[str, float]:
     """The score of each label, best first."""
-    exclusive = _exclusive(taxonomy)
+    exclusive = taxonomy.exclusive
     logits = {name: _logit(name, *pair, weights, exclusive) for name, pair in inputs.items()}
     if exclusive:
         highest = max(logits.values())
@@ -239,8 +235,8 @@ def _logit(name: str, llm: float | None, embedded: float, weights: FusionWeights
 
 
 def _weights(inputs: Sequence[Inputs], truth: Sequence[Sequence[str]], taxonomy: Taxonomy) -> FusionWeights:
-    found = _most_likely(inputs, truth, _exclusive(taxonomy))
-    if _exclusive(taxonomy):
+    found = _most_likely(inputs, truth, taxonomy.exclusive)
+    if taxonomy.exclusive:
         return found
     rows = [_scores(row, found, taxonomy) for row in inputs]
     return replace(found, threshold=fit(rows, truth, taxonomy).threshold)
