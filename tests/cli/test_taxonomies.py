@@ -149,7 +149,7 @@ def _answers_like_the_page(body: dict[str, str]) -> None:
 
 
 def test_the_page_explains_every_rule() -> None:
-    source = (ROOT / "llm" / "taxonomy_check.py").read_text(encoding="utf-8")
+    source = (ROOT / "llm" / "authoring" / "taxonomy_check.py").read_text(encoding="utf-8")
     rules = set(re.findall(r'"([a-z-]+)",\s+"(?:note|warning)"', source)) - {"error"} | {"invalid"}
     assert rules == set(re.findall(r"^\| `([a-z-]+)` \|", PAGE, re.MULTILINE))
     assert len(rules) > 8
