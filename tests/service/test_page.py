@@ -130,6 +130,62 @@ def classified(page: Page) -> list[Any]:
     return sent
 
 
+PATHS = "Electronics > Cameras: cameras, lenses and tripods\nElectronics > Phones\nClothing > Shoes\nBooks"
+
+
+def test_paths_are_a_tree_by_keyboard_and_the_path_of_an_answer_is_open_and_highlighted(
+    page: Page, messages: list[str]
+) -> None:
+    sent = classified(page)
+    page.get_by_label("Text", exact=True).fill("A tripod for long exposures.")
+    page.get_by_label("Taxonomy").select_option(label="custom labels …")
+    page.get_by_label("Custom labels").fill(PATHS)
+    page.get_by_label("A text may have several labels").uncheck()
+    page.get_by_label("Allow no label").uncheck()
+    tree = page.locator("#taxonomy-tree")
+    expect(page.locator("#taxonomy-about")).to_have_text("4 labels:")
+    expect(tree.locator("details[open]")).to_have_count(0)
+    tree.locator("summary").first.focus()
+    page.keyboard.press("ArrowRight")
+    expect(tree.get_by_text("Phones")).to_be_visible()
+    page.keyboard.press("ArrowDown")
+    expect(page.locator("summary:focus")).to_contain_text("Clothing")
+    page.keyboard.press("Enter")
+    expect(tree.get_by_text("Shoes")).to_be_visible()
+    page.keyboard.press("ArrowLeft")
+    expect(tree.get_by_text("Shoes")).to_be_hidden()
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".chip-name")).to_have_text("Electronics > Cameras")
+    assert sent[0]["labels"][:2] == [
+        {"name": "Electronics"},
+        {"name": "Cameras", "parent": "Electronics", "description": "cameras, lenses and tripods"},
+    ]
+    page.get_by_text("All scores").click()
+    for place in ("#taxonomy-tree", "#scores"):
+        lit = page.locator(f"{place} .predicted .tree-name")
+        expect(lit.last).to_be_visible()
+        assert [name.split()[0] for name in lit.all_text_contents()] == ["Electronics", "Cameras"]
+    expect(page.locator("#scores .line").first).to_contain_text(re.compile(r"Electronics 2\s*\d+ %"))
+    assert faults(page) == []
+    assert messages == []
+
+
+def test_a_named_hierarchy_is_drawn_down_to_its_level_without_labels_that_are_never_predicted(
+    browser: Browser, url: str
+) -> None:
+    paths = ["A", "A > 1", "A > 1 > x", "B", "B > 1", "C"]
+    labels = [{"name": path, "description": "", "aliases": [], "predict": path != "B"} for path in paths]
+    shape = {"multi": False, "max_labels": 1, "subject": "text", "level": 2, "leaves_only": True}
+    answer = {"default": "tree", "taxonomies": [{"name": "tree", "labels": labels, **shape}]}
+    page = browser.new_page(reduced_motion="reduce")
+    page.route("**/taxonomies", lambda route: route.fulfill(json=answer))
+    page.goto(url, timeout=PATIENCE)
+    expect(page.locator("#taxonomy option").first).to_have_text("tree (one of 2 labels)")
+    page.locator("#taxonomy-tree summary").click()
+    assert page.locator("#taxonomy-tree .tree-name").all_text_contents() == ["A 1", "1", "C"]
+    page.close()
+
+
 def choose_three(page: Page) -> None:
     """Custom labels and two named taxonomies."""
     page.get_by_label("Taxonomy").select_option(label="custom labels …")

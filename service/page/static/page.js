@@ -8,7 +8,7 @@ import { EXAMPLES } from "./examples.js";
 import { MAX_TEXTS, acceptFiles, fileTable, removeFile } from "./files.js";
 import { labelText, promptText, showAnswer, showAnswers, showFilms, showPrompt, showTable, spoken } from "./results.js";
 import { showError, showPrevious, showState, startWaiting, stopWaiting } from "./states.js";
-import { chooseOnly, chosenTaxonomies, custom, customLabels, loadTaxonomies, taxonomyFields } from "./taxonomies.js";
+import { chooseOnly, chosenTaxonomies, custom, customLabels, loadTaxonomies, showTree, taxonomyFields } from "./taxonomies.js";
 import { csvOf, curlOf, textsOf } from "./texts.js";
 
 const BATCH_SIZE = 32; // texts per request; progress is shown between requests
@@ -85,9 +85,10 @@ async function classifyOne(signal) {
   const start = performance.now();
   const result = await request("/classify", body, signal);
   const took = performance.now() - start;
-  const answers = chosen.map(({ name, fields, size }) => ({
+  const answers = chosen.map(({ name, fields, size, tree }) => ({
     name,
     size,
+    tree,
     took,
     body: { ...text, ...fields },
     result: result.taxonomies?.[name] ?? result,
@@ -97,6 +98,7 @@ async function classifyOne(signal) {
   $("curl-line").textContent = curlOf(body, hasKey());
   showAnswers(answers, showDetails);
   showDetails(answers[0]);
+  showTree(answers[0].result.labels);
   showState("answer", spoken(answers));
   stopWaiting();
   showSimilar(await similarFilms(text, chosen, signal)); // after the answer: the key is known by then

@@ -3,6 +3,7 @@
 import { $, element } from "./dom.js";
 import { sentence } from "./states.js";
 import { answersIn } from "./texts.js";
+import { followArrows, treeItems } from "./tree.js";
 
 const WEAK = 0.2; // similarities below this never fill a bar
 
@@ -12,13 +13,18 @@ const ABOUT = {
   share: "Shares of one probability: they sum to 1 over the labels.",
   similarity: "Similarity of each label to the text; not a probability.",
 };
+const ABOUT_TREE = {
+  ...ABOUT,
+  probability: "Probability of each label by itself; of a label above others, at least the highest one below it.",
+  share: "Shares of one probability; a label above others has the sum of those below it.",
+};
 const formatted = (score, probable) =>
   probable ? `${Math.round(score * 100)} %` : score.toFixed(2).replace("-", "−").replace("0.", ".");
 const seconds = (took) => (took < 1000 ? `${Math.round(took)} ms` : `${(took / 1000).toFixed(1)} s`);
 const shortName = (named) => named.split("@")[0];
 
 // The details of an answer; where it is one of `several`, the cards have the labels.
-export function showAnswer({ name, result, took, size }, several) {
+export function showAnswer({ name, result, took, size, tree }, several) {
   for (const button of $("details-of").children) button.setAttribute("aria-pressed", button.value === name);
   const scores = Object.entries(result.scores ?? {}).sort(([, one], [, other]) => other - one); // else keys like "1" come first
   const probable = isProbability(result);
@@ -34,11 +40,16 @@ export function showAnswer({ name, result, took, size }, several) {
   $("evidence").hidden = Boolean(result.problem);
   $("source").replaceChildren(...source(result, took));
   $("all-scores").hidden = scores.length === 0;
-  $("scores-about").textContent = ABOUT[result.score_type] ?? "";
+  $("scores-about").textContent = (tree ? ABOUT_TREE : ABOUT)[result.score_type] ?? "";
+  const line = ([path, score]) => scoreLine(path, score, full, probable, result.labels.includes(path));
+  const score = (path) => (path in result.scores ? scoreParts(result.scores[path], full, probable) : []);
+  $("scores").className = tree ? "tree" : "scores";
   $("scores").replaceChildren(
-    ...scores.map(([name, score]) => scoreLine(name, score, full, probable, result.labels.includes(name))),
+    ...(tree ? treeItems(scores.map(([path]) => path), result.labels, score) : scores.map(line)),
   );
 }
+
+followArrows($("scores"));
 
 const noneOf = (size) => `None of the ${size} labels applies.`;
 
@@ -80,10 +91,11 @@ function scoreLine(name, score, full, probable, predicted) {
     "li",
     { class: predicted ? "predicted" : null },
     element("span", { class: "score-name" }, name),
-    bar(score, full),
-    element("span", { class: "number" }, formatted(score, probable)),
+    ...scoreParts(score, full, probable),
   );
 }
+
+const scoreParts = (score, full, probable) => [bar(score, full), element("span", { class: "number" }, formatted(score, probable))];
 
 // Hidden from screen readers: the number beside it has the same information.
 function bar(score, full) {
