@@ -229,7 +229,7 @@ def _without_scores_note(answer: ServiceAnswer) -> ServiceAnswer:
 
 def _prediction(result: Mapping[str, Any]) -> Prediction:
     problem = _problem(result["problem"]) if "problem" in result else None
-    source = AnswerSource(result["model"], result["taxonomy"], result["prompt"])
+    source = AnswerSource(result["model"], result["taxonomy"], result["prompt"], result.get("strategy"))
     return Prediction(
         tuple(result["labels"]),
         source,

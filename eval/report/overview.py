@@ -150,7 +150,7 @@ def evidence_section(evaluation: Evaluation) -> Section | None:
     columns = [column for column in _columns(evaluation) if column.group == EVIDENCE]
     if not columns:
         return None
-    lead = "Passages that support the predicted labels, right or wrong. `rows.jsonl` says why a label has none."
+    lead = "Passages that support the predicted labels, right or wrong; rows.jsonl says why a label has none."
     table = _table("Evidence of every system", columns, _rows(evaluation, columns, {}))
     return Section("evidence", "Evidence", lead, (table,))
 

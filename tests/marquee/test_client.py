@@ -56,6 +56,13 @@ def test_the_size_of_a_shortlist_is_that_of_the_service() -> None:
     assert (narrowed.shortlist, whole.shortlist) == (LabelsOffered(5, 18), None)
 
 
+def test_an_answer_names_the_strategy_of_the_service() -> None:
+    answer = {"labels": ["War"], "model": "m", "prompt": "p.v1@1", "strategy": "yes_no", "taxonomy": "tmdb@1"}
+    with endpoint(body(200, {"results": [{**answer, "cached": False}]})) as server:
+        (found,) = Client(root(server.url)).classify(["A war."], registry.taxonomy("tmdb"))
+    assert (found.source.prompt, found.source.strategy) == ("p.v1@1", "yes_no")
+
+
 @pytest.mark.parametrize(("status", "slug"), [(401, "no-key"), (422, "invalid-request"), (413, "too-large")])
 def test_what_fails_for_a_reason_is_told_and_not_repeated(status: int, slug: str) -> None:
     with endpoint(refusing(status, slug)) as server:
