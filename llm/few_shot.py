@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prompts.files import digest_of, make_folder, replacing
+from prompts.files import digest_of, replacing
 from prompts.taxonomy import Taxonomy
 from prompts.template import FewShotExample
 from prompts.text import Text
@@ -106,14 +107,17 @@ class NearestExamples:
         if self._folder is None:
             return self._encoder.encode(bodies)
         path = self._folder / f"examples-{digest_of(json.dumps([self._encoder.name, bodies]), 16)}.npy"
-        if path.exists():
+        with suppress(OSError, ValueError, EOFError):  # missing, or damaged
             kept: Vectors = np.load(path, allow_pickle=False)
-            return kept
+            if len(kept) == len(bodies):
+                return kept
         log.info("computing the vectors of %d few-shot examples, once", len(bodies))
         vectors = self._encoder.encode(bodies)
-        make_folder(self._folder)
-        with replacing(path) as new, new.open("wb") as file:
-            np.save(file, vectors)
+        try:
+            with replacing(path) as new, new.open("wb") as file:
+                np.save(file, vectors)
+        except OSError as error:
+            log.warning("the vectors of few-shot examples cannot be kept for the next start: %s", error)
         return vectors
 
     @property

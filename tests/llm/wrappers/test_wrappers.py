@@ -359,6 +359,22 @@ def test_the_vectors_of_examples_are_computed_once_and_kept_for_the_next_start(t
     assert Counted.seen[5:] == [1, 2], "other examples are computed"
 
 
+@pytest.mark.parametrize("damage", [b"", b"no vectors", None])
+def test_damaged_vectors_are_computed_again_and_a_folder_that_cannot_be_written_is_no_error(
+    damage: bytes | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "cache"
+    if damage is None:
+        folder.write_text("a file in place of the folder")
+    else:
+        NearestExamples(MiniLM(), SHOTS, "tmdb", 1, folder).vectors  # noqa: B018
+        (kept,) = folder.glob("examples-*.npy")
+        kept.write_bytes(damage)
+    found = NearestExamples(MiniLM(), SHOTS, "tmdb", 1, folder)([Text("A ghost.")], TMDB)
+    assert found[0][0].labels == ("Horror",)
+    assert ("cannot be kept" in caplog.text) == (damage is None)
+
+
 def test_thresholds_learned_with_examples_are_for_as_many_examples() -> None:
     backend = FakeBackend(always_war)
     selectors = (no_examples, StaticExamples(SHOTS, "tmdb"), NearestExamples(MiniLM(), SHOTS, "tmdb", 2))
