@@ -23,7 +23,7 @@ from marquee.client import Client, ServiceAnswer, taxonomy_fields
 from marquee.factory import RequestOptions
 from prompts.errors import InvalidExamples, InvalidSetting, UnknownName, quoted
 from prompts.files import read_text
-from prompts.hierarchy import Hierarchy
+from prompts.hierarchy import Hierarchy, uncut
 from prompts.label_tree import lowest
 from prompts.taxonomy import Taxonomy
 from prompts.template import FewShotExample
@@ -255,8 +255,9 @@ def resolved_examples(examples: Iterable[FewShotExample], taxonomy: Taxonomy) ->
     Raises:
         InvalidExamples: a label is not in the taxonomy, or an example has no label where one is required.
     """
+    leaves = uncut(taxonomy)
     found = tuple(
-        replace(example, labels=_resolved(example.labels, place, taxonomy)) for place, example in enumerate(examples)
+        replace(example, labels=_resolved(example.labels, place, leaves)) for place, example in enumerate(examples)
     )
     return StaticExamples(found, taxonomy.name) if found else None
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples, no_examples, text_key
 from prompts.errors import InvalidSetting
+from prompts.hierarchy import uncut
 from prompts.taxonomy import Taxonomy
 from prompts.template import FewShotExample
 from prompts.text import Text
@@ -65,7 +66,7 @@ def load_examples(path: Path, taxonomy: Taxonomy, excluded: Sequence[Text] = ())
         rows = tuple(row for row in rows if row.split == _SPLIT)
     keys = set(map(text_key, excluded))
     found = [
-        FewShotExample(row.text, _labels(row, taxonomy), explanations.get(row.where, ""))
+        FewShotExample(row.text, _labels(row, uncut(taxonomy)), explanations.get(row.where, ""))
         for row in rows
         if not row.text.empty and text_key(row.text) not in keys
     ]

@@ -221,3 +221,8 @@ def cut(taxonomy: Taxonomy, level: int | None = None, leaves_only: bool | None =
         level=taxonomy.level if level is None else level,
         leaves_only=taxonomy.leaves_only if leaves_only is None else leaves_only,
     )
+
+
+def uncut(taxonomy: Taxonomy) -> Taxonomy:
+    """The taxonomy without its level: prompts list the leaves, so few-shot examples have labels of leaves."""
+    return replace(taxonomy, level=None) if isinstance(taxonomy, Hierarchy) and taxonomy.level else taxonomy

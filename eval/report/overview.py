@@ -238,7 +238,7 @@ COLUMNS = (
     Column("Jaccard", QUALITY, "Mean over texts of |Y∩Ŷ| / |Y∪Ŷ|.", several=True, main=True),
     Column("ECE", CALIBRATION, ECE, better="low", main=True),
     Column("invalid", FAILURES, "Share of texts with a problem; counted as without labels.", percent, "low", main=True),
-    Column("hierarchical F1", QUALITY, "Micro-F1 of labels that are paths, with the labels above them."),
+    Column("hierarchical F1", QUALITY, "Micro-F1 of labels that are paths, with the labels above them.", main=True),
     Column("level 1 accuracy", QUALITY, "Share of texts whose labels at the top of the hierarchy are exact."),
     Column("samples-F1", QUALITY, "Mean of the texts' F1.", several=True),
     Column("subset accuracy", QUALITY, "Share of texts whose set of labels is predicted exactly."),

@@ -9,10 +9,12 @@ from click.testing import CliRunner
 
 from llm.few_shot import NearestExamples
 from main import main
+from marquee.answer_options import resolved_examples
 from marquee.few_shot import example_selector, load_examples
 from marquee.settings import read_settings
 from prompts import registry
-from prompts.errors import MarqueeError
+from prompts.errors import InvalidExamples, MarqueeError
+from prompts.hierarchy import Hierarchy, cut
 from prompts.template import FewShotExample
 from prompts.text import Text
 from similarity.encoders.minilm import MiniLM
@@ -66,6 +68,20 @@ def test_a_text_without_labels_is_an_example_where_none_is_an_answer(tmp_path: P
     )
     assert bodies(load_examples(path, TMDB)) == ["A duel."]
     assert bodies(load_examples(path, TMDB.shaped(allow_none=True))) == ["A recipe.", "A duel."]
+
+
+def test_examples_of_a_hierarchy_keep_their_leaves_whatever_the_level_of_the_answers(tmp_path: Path) -> None:
+    """Prompts list the leaves: an example with the label of the level would have none of them."""
+    shop = cut(Hierarchy.of({"Electronics": ["Cameras", "Phones"], "Books": ["Novels"]}, multi=False), level=1)
+    path = write(tmp_path / "e.jsonl", [{"text": "A tripod.", "labels": ["Cameras"]}])
+    assert [one.labels for one in load_examples(path, shop)] == [("Electronics > Cameras",)]
+    found = resolved_examples([FewShotExample(Text("A tripod."), ("cameras",))], shop)
+    assert found is not None
+    assert found.examples[0].labels == ("Electronics > Cameras",)
+    with pytest.raises(
+        InvalidExamples, match=r"there is no label 'Electronics'; did you mean|labels: Electronics > Cam"
+    ):
+        resolved_examples([FewShotExample(Text("A tripod."), ("Electronics",))], shop)
 
 
 @pytest.mark.parametrize(
