@@ -197,7 +197,7 @@ def _text(text: str | None, overview: str | None, title: str) -> Text:
 
 def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> list[ServiceAnswer]:
     """Label a text in this process, with each taxonomy."""
-    from marquee.classification import load_prompt, taxonomy_of
+    from marquee.classification import classify_pairs, load_prompt, taxonomy_of
     from marquee.client import ServiceAnswer
     from marquee.factory import RequestOptions, classifier_of
 
@@ -208,8 +208,11 @@ def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> 
     request = RequestOptions.of(prompt, options.strategy, options.cache)
     if options.plain:
         classifier = classifier_of(settings, request)
-        found = [(one, classifier.classify([text], one)[0]) for one in taxonomies]
-        return [ServiceAnswer(prediction, genres=one.subject == "film") for one, prediction in found]
+        if len(taxonomies) > 1:  # the text is encoded once
+            found = classify_pairs([(text, one) for one in taxonomies], classifier=classifier)
+        else:
+            found = classifier.classify([text], taxonomies[0])
+        return [ServiceAnswer(one, genres=of.subject == "film") for of, one in zip(taxonomies, found, strict=True)]
     from marquee.answer_options import AnswerOptions, classify_with_options, read_examples, resolved_examples
 
     examples = resolved_examples(read_examples(options.examples), taxonomies[0])

@@ -5,11 +5,13 @@ import math
 import re
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner, Result
 
 from cli.arguments import print_table
+from llm.embedded.matcher import Matcher
 from main import main
 from prompts import registry
 from prompts.text import Text
@@ -134,6 +136,12 @@ def test_several_taxonomies_have_one_answer_each(away: Path) -> None:
             for name in names
         ]
         assert answers == dict(zip(("tickets", "weather", "sentiment"), alone, strict=True))
+
+
+def test_the_text_is_encoded_once_for_all_taxonomies() -> None:
+    with patch.object(Matcher, "predict", autospec=True, side_effect=Matcher.predict) as predict:
+        assert call("classify", PLOT, *BOTH, "--no-cache").exit_code == 0
+    assert [len(one.args[1]) for one in predict.call_args_list] == [2]
 
 
 def test_one_taxonomy_without_an_answer_costs_the_others_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
