@@ -35,6 +35,7 @@ CREATE TEMP TABLE planned (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 _NO_SCORE = float("nan")
 _UNREADABLE = "unreadable:"
+WARNING = ", warning: "  # before each warning in a source
 _CHUNK = 1_000
 # Problems of the endpoint at this moment, not of the text.
 TRANSIENT = frozenset(["unreachable", "busy", "misconfigured", "timeout"])
@@ -48,7 +49,7 @@ class RowAnswer:
     Attributes:
         labels: None where there is a problem; empty where none applies.
         scores: by label, where the classifier gives scores.
-        source: model, taxonomy, prompt, strategy, and the number of labels in the prompt where a shortlist limits it.
+        source: model, taxonomy, prompt, strategy, the number of labels in the prompt after a shortlist, and warnings.
         problem: kind and detail of a failure.
         evidence: the fields of each passage, where evidence is requested and there is no problem.
         unexplained: why there is no evidence, by label.
@@ -117,9 +118,9 @@ def _model_in(source: str, taxonomy: Taxonomy) -> str:
 def _answer_of(prediction: Prediction, taxonomy: Taxonomy) -> RowAnswer:
     """The answer of a prediction. A label outside the taxonomy makes it a problem."""
     made, problem = prediction.source, prediction.problem
-    offered = prediction.shortlist
-    shortlist = f"{offered.offered} of {offered.total} labels" if offered else None
-    source = " ".join(filter(None, (made.model, made.taxonomy, made.prompt, made.strategy, shortlist)))
+    shortlist = f"{offered.offered} of {offered.total} labels" if (offered := prediction.shortlist) else None
+    words = " ".join(filter(None, (made.model, made.taxonomy, made.prompt, made.strategy, shortlist)))
+    source = WARNING.join((words, *prediction.warnings))
     if problem is not None:
         return RowAnswer(None, {}, source, f"{problem.kind}: {problem.detail}")
     if unknown := next((name for name in prediction.labels if name not in taxonomy.names), None):

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bulk.answer_store import JobStore
+from bulk.answer_store import WARNING, JobStore, RowAnswer
 from bulk.job import InputRow, Job
 from llm.classifier import Usage
 from llm.spending.costs import Preview, cost
@@ -39,7 +39,8 @@ class Progress:
 class Summary:
     """The result of a run, with earlier processes: ``texts`` are the different ones.
 
-    ``problems`` counts rows by the kind of their problem, ``examples`` has the ids of the first rows of each kind.
+    ``problems`` counts rows by the kind of their problem, ``examples`` has the ids of the first rows of each kind;
+    ``warnings`` counts rows by their warning.
     """
 
     rows: int = 0
@@ -48,12 +49,15 @@ class Summary:
     examples: dict[str, list[str]] = field(default_factory=dict)
     usage: Usage = Usage()
     models: Sequence[str] = ()
+    warnings: Counter[str] = field(default_factory=Counter)
 
-    def count(self, job: Job, row: InputRow, problem: str | None) -> None:
+    def count(self, job: Job, row: InputRow, answer: RowAnswer) -> None:
         """Add a row."""
         self.rows += 1
-        if problem:
-            kind = problem.partition(":")[0]
+        if warning := (answer.source or "").partition(WARNING)[2]:
+            self.warnings[warning] += 1
+        if answer.problem:
+            kind = answer.problem.partition(":")[0]
             self.problems[kind] += 1
             if len(examples := self.examples.setdefault(kind, [])) < _EXAMPLES:
                 examples.append(job.columns.id_of(row.row))
@@ -112,6 +116,9 @@ def summary_lines(summary: Summary, model: str) -> list[str]:
     for kind, count in summary.problems.most_common():
         more = ", …" if count > len(summary.examples[kind]) else ""
         lines.append(f"  {count:,} {kind}: {', '.join(summary.examples[kind])}{more}")
+    if summary.warnings:
+        lines.append(f"{summary.warnings.total():,} rows with a warning")
+        lines += [f"  {count:,} {warning}" for warning, count in summary.warnings.most_common()]
     if (usage := summary.usage).prompt_tokens:
         spent = cost(model, usage)
         price = f", {spent:,.4f} USD" if spent is not None else ""

@@ -249,7 +249,7 @@ def _merge(job: Job, store: JobStore, schema: Schema, on_progress: OnProgress) -
         while rows := [row for window in islice(windows, _GROUP) for row in window]:
             answers = _answers_to(rows, store)
             for row, answer in zip(rows, answers, strict=True):
-                summary.count(job, row, answer.problem)
+                summary.count(job, row, answer)
             writer.write([row.row.cells for row in rows], [_cells(job, answer) for answer in answers])
             on_progress(Progress(rows=summary.rows, share=position.share, writing=True))
         writer.close()
@@ -282,6 +282,7 @@ def _finish(job: Job, summary: Summary) -> None:
 
 def _final_manifest(job: Job, saved: Manifest, summary: Summary) -> Manifest:
     counts = {"rows": summary.rows, "texts": summary.texts, "problems": dict(summary.problems)}
+    counts |= {"warnings": dict(summary.warnings)} if summary.warnings else {}
     made = {"prefix": job.prefix, "counts": counts, "tokens": asdict(summary.usage), "served": summary.models}
     facts = {name: value for name, value in saved.items() if name != "replaces"}
     return facts | made | {"ended": datetime.now(UTC).isoformat(timespec="seconds")}

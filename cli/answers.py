@@ -48,7 +48,7 @@ def _about(answer: ServiceAnswer) -> list[str]:
     chosen_from = f", from {shortlist.offered} of {shortlist.total} labels" if shortlist else ""
     looked_up = [f"look-up: {lookup['note']}{' ' + lookup['url'] if 'url' in lookup else ''}"] if lookup else []
     model = f"{prediction.source.model}{chosen_from}{', cached' if prediction.cached else ''}"
-    return [model, *answer.notes, *looked_up]
+    return [model, *prediction.warnings, *answer.notes, *looked_up]
 
 
 def _body(answer: ServiceAnswer, scores: bool) -> Mapping[str, Any]:

@@ -131,6 +131,7 @@ class Prediction:
         shortlist: how many labels the language model chose from, where it did not see all of them.
         evidence: passages that support the labels, in their order; None where none was requested.
         unexplained: why there is no evidence, by label, where some was requested.
+        warnings: why the labels may be wrong, such as a language that the model does not read; a sentence each.
     """
 
     labels: tuple[str, ...]
@@ -144,6 +145,7 @@ class Prediction:
     shortlist: LabelsOffered | None = None
     evidence: tuple[Evidence, ...] | None = None
     unexplained: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 class Classifier(Protocol):

@@ -240,6 +240,7 @@ def _prediction(result: Mapping[str, Any]) -> Prediction:
         shortlist=LabelsOffered(**shortlist) if (shortlist := result.get("shortlist")) else None,
         evidence=None if (evidence := result.get("evidence")) is None else tuple(Evidence(**one) for one in evidence),
         unexplained=result.get("unexplained") or {},
+        warnings=tuple(result.get("warnings") or ()),
     )
 
 

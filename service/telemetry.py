@@ -99,6 +99,7 @@ class Metrics:
         self._answers = Counter("marquee_answers", "Texts with an answer.", ["model"], registry=registry)
         self._cached = Counter("marquee_cache_hits", "Texts whose answer was cached.", registry=registry)
         self._abstentions = Counter("marquee_abstentions", "Answers without a label.", registry=registry)
+        self._warned = Counter("marquee_warned", "Answers with a warning: another language.", registry=registry)
         self._dropped = Counter("marquee_invalid_words", "Words of a model that are not labels.", registry=registry)
         self._questions = Counter("marquee_questions", "Typed questions with an answer.", ["type"], registry=registry)
         self._problems = Counter("marquee_problems", "Texts without an answer.", ["kind"], registry=registry)
@@ -123,6 +124,7 @@ class Metrics:
             self._answers.labels(prediction.source.model).inc()
             self._cached.inc(prediction.cached)
             self._abstentions.inc(not prediction.labels)
+            self._warned.inc(bool(prediction.warnings))
             self._dropped.inc(len(prediction.dropped))
             if prediction.usage != _NO_USAGE:
                 self._count_usage(prediction.source.model, prediction.usage)

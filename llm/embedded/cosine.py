@@ -14,6 +14,8 @@ from llm.hierarchical import by_leaves
 from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text, checked_texts
+from similarity.encoders.minilm import language_warnings
+from similarity.encoders.tokens import cut
 from similarity.lru import LRUCache
 
 if TYPE_CHECKING:
@@ -104,13 +106,13 @@ class CosineClassifier:
         if isinstance(taxonomy, Hierarchy):
             return by_leaves(self.classify, texts, taxonomy)
         originals = checked_texts(texts)
-        readable = [text.joined for text in originals if not text.empty]
+        readable = cut([text.joined for text in originals if not text.empty])
         source = AnswerSource(self.name, taxonomy.versioned_name)
-        rows = iter((self.encoder.encode(readable) @ self.label_vectors(taxonomy).T).tolist() if readable else ())
-        return [
-            Prediction((), source, problem=no_text(text)) if text.empty else _decode(next(rows), taxonomy, source)
-            for text in originals
-        ]
+        rows = (self.encoder.encode(readable) @ self.label_vectors(taxonomy).T).tolist() if readable else ()
+        decoded = (
+            _decode(row, taxonomy, source, language_warnings(text)) for row, text in zip(rows, readable, strict=True)
+        )
+        return [Prediction((), source, problem=no_text(text)) if text.empty else next(decoded) for text in originals]
 
     def label_vectors(self, taxonomy: Taxonomy) -> Array:
         """Vectors of the predictable labels, shape (labels, dimension)."""
@@ -179,7 +181,9 @@ def described(label: Label) -> str:
     return f"{label.phrase}: {label.description}" if label.description else label.phrase
 
 
-def _decode(similarities: Sequence[float], taxonomy: Taxonomy, source: AnswerSource) -> Prediction:
+def _decode(
+    similarities: Sequence[float], taxonomy: Taxonomy, source: AnswerSource, warnings: tuple[str, ...]
+) -> Prediction:
     pairs = zip(taxonomy.names, (round(value, 4) for value in similarities), strict=True)
     scores = dict(sorted(pairs, key=lambda pair: -pair[1]))
     ranked = list(scores)
@@ -189,4 +193,4 @@ def _decode(similarities: Sequence[float], taxonomy: Taxonomy, source: AnswerSou
     chosen = chosen or ranked[:1]  # few labels with similar scores may all be below the minimum
     if taxonomy.allow_none:
         chosen = [name for name in chosen if scores[name] >= _MIN_COSINE]
-    return Prediction(tuple(chosen), source, scores, score_type="similarity")
+    return Prediction(tuple(chosen), source, scores, score_type="similarity", warnings=warnings)

@@ -24,7 +24,7 @@ from llm.hierarchical import by_leaves
 from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import OUT_OF_SCOPE, Taxonomy
 from prompts.text import Text, checked_texts
-from similarity.encoders.minilm import MiniLM
+from similarity.encoders.minilm import MiniLM, language_warnings
 from similarity.encoders.tokens import cut
 from similarity.native import one_thread
 
@@ -81,11 +81,10 @@ class Matcher:
             return by_leaves(self.classify, texts, taxonomy)
         originals = checked_texts(texts)
         source = AnswerSource(self.name, taxonomy.versioned_name)
-        scored = iter(self._scored([text.joined for text in originals if not text.empty], taxonomy))
-        return [
-            Prediction((), source, problem=no_text(text)) if text.empty else _decode(next(scored), taxonomy, source)
-            for text in originals
-        ]
+        read = cut([text.joined for text in originals if not text.empty])
+        scored = zip(self._scored(read, taxonomy), map(language_warnings, read), strict=True)
+        decoded = (_decode(one, taxonomy, source, warnings) for one, warnings in scored)
+        return [Prediction((), source, problem=no_text(text)) if text.empty else next(decoded) for text in originals]
 
     def predict(self, pairs: Sequence[tuple[Text, Taxonomy]]) -> list[Prediction]:
         """One prediction per pair of a text, which is not empty, and a taxonomy, in order, as from ``classify``.
@@ -113,7 +112,8 @@ class Matcher:
                 for place in set(same) - set(single):
                     (rows[place],) = self._labelled(*of_text, known[place], pairs[place][1])
         sources = [AnswerSource(self.name, taxonomy.versioned_name) for _, taxonomy in pairs]
-        return [_decode(rows[place], pair[1], sources[place]) for place, pair in enumerate(pairs)]
+        warnings = dict(zip(places, map(language_warnings, read), strict=True))
+        return [_decode(rows[place], pair[1], sources[place], warnings[pair[0]]) for place, pair in enumerate(pairs)]
 
     def unrounded(self, texts: Sequence[str], taxonomy: Taxonomy) -> NDArray[np.float64]:
         """Scores before they are rounded, shape (texts, labels)."""
@@ -234,7 +234,7 @@ class _Scored:
     always_best: bool
 
 
-def _decode(one: _Scored, taxonomy: Taxonomy, source: AnswerSource) -> Prediction:
+def _decode(one: _Scored, taxonomy: Taxonomy, source: AnswerSource, warnings: tuple[str, ...]) -> Prediction:
     pairs = zip(taxonomy.names, (round(value, _DIGITS) for value in one.scores), strict=True)
     scores = dict(sorted(pairs, key=lambda pair: -pair[1]))
     ranked = list(scores)
@@ -242,4 +242,4 @@ def _decode(one: _Scored, taxonomy: Taxonomy, source: AnswerSource) -> Predictio
     if not chosen and one.always_best:
         chosen = ranked[:1]  # many labels with similar scores may all be below the minimum
     score_type: ScoreType = "probability" if taxonomy.multi or len(scores) == 1 else "share"
-    return Prediction(tuple(chosen), source, scores, score_type=score_type)
+    return Prediction(tuple(chosen), source, scores, score_type=score_type, warnings=warnings)

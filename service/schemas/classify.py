@@ -230,9 +230,7 @@ class ClassifyAnswer(BaseModel):
     cached: bool = Field(description="whether the answer was cached")
     dropped: int = Field(description="number of words in the model's answer that are not labels of the taxonomy")
     shortlist: LabelsOffered | None = Field(None, description="labels in the prompt, where a shortlist left some out")
-    evidence: list[EvidenceAnswer] | None = Field(
-        None, description="passages that support the labels, where the request has explain: true; by label"
-    )
+    evidence: list[EvidenceAnswer] | None = Field(None, description="passages that support the labels (explain: true)")
     unexplained: dict[str, str] | None = Field(None, description="labels without evidence, and why")
     usage: TokenUsage | None = Field(None, description="tokens, where a language model was called")
     lookup: LookupAnswer | None = Field(None, description="result of the look-up, where the request has lookup: true")
@@ -240,6 +238,7 @@ class ClassifyAnswer(BaseModel):
         None, description="what was applied, where the request has options of an answer"
     )
     notes: list[str] | None = Field(None, description="fields of the request without effect, and why")
+    warnings: list[str] | None = Field(None, description="why the labels may be wrong, such as the text's language")
     problem: ItemProblem | None = Field(None, description="why this text of a batch has no answer")
 
     @classmethod
@@ -272,6 +271,7 @@ class ClassifyAnswer(BaseModel):
             lookup=lookup,
             applied=AppliedOptions(**applied) if applied else None,
             notes=list(notes) or None,
+            warnings=list(prediction.warnings) or None,
             problem=ItemProblem.model_validate(problem_body(SLUGS[problem.kind], problem.detail)) if problem else None,
         )
 

@@ -15,14 +15,14 @@ import numpy as np
 
 from similarity.encoders.openvino_bert import Bert
 from similarity.encoders.precision import torch_dtype
-from similarity.encoders.tokens import encoded, weights_folder
+from similarity.encoders.tokens import encoded, plainly_english, weights_folder
 from similarity.errors import InvalidEncoder
 from similarity.native import cores, native
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from similarity.encoders.tokens import Runtime, Vectors
+    from similarity.encoders.tokens import Cut, Runtime, Vectors
     from similarity.index.builder import IndexEncoder
 
 _WINDOW = 254  # tokens that MiniLM reads at once, less the two that mark a text's ends
@@ -91,6 +91,16 @@ class MiniLM(_LazyEncoder):
         if _by_torch():
             return Torch(weights_folder(), self._changes)
         return Bert(Path(weights_folder()), _WINDOW, self._changes, self._eight_bits)
+
+
+def language_warnings(text: Cut) -> tuple[str, ...]:
+    """A sentence where MiniLM hardly reads the language of a text; empty for English."""
+    if plainly_english(text):
+        return ()
+    from similarity.encoders.readability import foreign_language  # entered only for texts that may not be English
+
+    found = foreign_language(text)
+    return (f"text appears to be {found}; the embedded classifier reads English",) if found else ()
 
 
 def _by_torch() -> bool:

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
+# Pieces of English words: the vocabulary lists whole words of English by frequency from the first number on. Shorter
+# words are also words of other languages, but for these.
+_FIRST_WORD, _BEHIND_WORDS, _LETTERS = 1_996, 16_000, 4
+_SHORT_WORDS = "the and you my how who are she his her had has its if"
+_ENGLISH_SHARE = 1 / 3  # of a text's different pieces; of 24 other languages, 0 to 0.7 % of the texts have more
 _IN_WHEEL = Path(__file__).parent / "minilm_model"  # hatch_build.py copies it there
 ENDS = ("[CLS]", "[SEP]")
 
@@ -66,6 +71,19 @@ def ends() -> tuple[int, int]:
     """The pieces that mark a text's beginning and end."""
     first, last = (int(tokenizer().token_to_id(end) or 0) for end in ENDS)
     return first, last
+
+
+def plainly_english(text: Cut) -> bool:
+    """Whether many pieces of a text are frequent English words. Takes microseconds; False decides nothing."""
+    pieces = set(text.pieces)
+    return len(pieces & _english_pieces()) >= max(2, _ENGLISH_SHARE * len(pieces))
+
+
+@cache
+def _english_pieces() -> frozenset[int]:
+    words = {piece: str(tokenizer().id_to_token(piece)) for piece in range(_FIRST_WORD, _BEHIND_WORDS)}
+    long = [piece for piece, word in words.items() if len(word) >= _LETTERS and word.isascii() and word.isalpha()]
+    return frozenset([*long, *tokenizer().encode(_SHORT_WORDS, add_special_tokens=False).ids])
 
 
 class Runtime(Protocol):

@@ -57,11 +57,14 @@ def test_durations_read_well() -> None:
 def test_the_summary_counts_problems_by_kind_and_names_some_rows() -> None:
     summary = Summary(1_000, 900, usage=Usage(2_000_000, 0, 0))
     summary.problems.update({"unreadable": 7, "empty": 1})
+    summary.warnings.update({"text appears to be Korean": 3})
     summary.examples.update({"unreadable": ["a", "b", "c", "d", "e"], "empty": ["x"]})
     assert summary_lines(summary, "gpt-4o-mini") == [
         "1,000 rows, 900 different texts, 8 rows with a problem",
         "  7 unreadable: a, b, c, d, e, …",
         "  1 empty: x",
+        "3 rows with a warning",
+        "  3 text appears to be Korean",
         "2,000,000 prompt tokens, 0 completion tokens, 0.3000 USD",
     ]
 

@@ -63,6 +63,13 @@ def test_an_answer_names_the_strategy_of_the_service() -> None:
     assert (found.source.prompt, found.source.strategy) == ("p.v1@1", "yes_no")
 
 
+def test_warnings_are_those_of_the_service() -> None:
+    answer = {"labels": ["War"], "model": "m", "prompt": None, "taxonomy": "tmdb@1", "cached": False}
+    with endpoint(body(200, {"results": [answer | {"warnings": ["in Korean"]}, answer]})) as server:
+        found = Client(root(server.url)).classify(["x", "y"], TMDB)
+    assert [one.warnings for one in found] == [("in Korean",), ()]
+
+
 @pytest.mark.parametrize(("status", "slug"), [(401, "no-key"), (422, "invalid-request"), (413, "too-large")])
 def test_what_fails_for_a_reason_is_told_and_not_repeated(status: int, slug: str) -> None:
     with endpoint(refusing(status, slug)) as server:

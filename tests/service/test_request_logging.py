@@ -13,14 +13,14 @@ import pytest
 from flask.testing import FlaskClient
 
 from llm.backends.backend import Completion, FakeBackend
-from llm.classifier import Problem, Usage
+from llm.classifier import AnswerSource, Prediction, Problem, Usage
 from llm.language_model import LanguageModel
 from llm.request_context import CURRENT_REQUEST, RequestContext
 from llm.strategies.json_list import JSONList
 from marquee.settings import read_settings
 from service.app import create_app
 from service.services import Limits, Services, build
-from service.telemetry import JSONLines
+from service.telemetry import JSONLines, Metrics
 from tests.support.misbehaving import endpoint, hangs, says
 
 SECRET_TEXT = "A plot that nobody else should read."
@@ -139,6 +139,13 @@ def test_abstentions_invalid_words_and_problems_are_counted() -> None:
     assert figure(client, 'marquee_problems_total{kind="unreadable"}') == 1
     assert figure(client, 'marquee_problems_total{kind="busy"}') == 1
     assert figure(client, "marquee_abstentions_total") == 1
+
+
+def test_answers_with_a_warning_are_counted() -> None:
+    metrics = Metrics()
+    source = AnswerSource("embedded/a", "t")
+    metrics.count_predictions([Prediction(("a",), source), Prediction(("a",), source, warnings=("in Korean",))])
+    assert b"marquee_warned_total 1.0" in metrics.exposition()
 
 
 def test_tokens_and_cost_are_counted() -> None:

@@ -118,8 +118,11 @@ function source(result, took) {
   parts.push(offered(result.shortlist));
   if (result.dropped) parts.push(` · ${result.dropped} words of its output are not labels`);
   if (result.usage) parts.push(` · ${result.usage.prompt_tokens + result.usage.completion_tokens} tokens`);
-  return parts;
+  return [...parts, ...warningsIn([result]).map(warningLine)];
 }
+
+const warningLine = (warning) => element("span", { class: "warning" }, warning);
+const warningsIn = (results) => [...new Set(results.flatMap((result) => result.warnings ?? []))];
 
 // The text that a screen reader speaks once the answer is shown.
 export function spoken(answers) {
@@ -128,7 +131,8 @@ export function spoken(answers) {
     return answers.length > 1 ? `${name}: ${labels}` : labels;
   });
   const [{ result, took }] = answers;
-  return `${parts.join(". ")}. Answered by ${result.model} in ${seconds(took)}.`;
+  const warnings = warningsIn(answers.map((answer) => answer.result)).map((warning) => ` Warning: ${warning}.`);
+  return `${parts.join(". ")}. Answered by ${result.model} in ${seconds(took)}.${warnings.join("")}`;
 }
 
 // `columns` has the names of several taxonomies; with one, it is empty.
@@ -136,12 +140,14 @@ export function showTable(title, texts, columns, results, took) {
   const rows = results.map((result) => answersIn(result, columns));
   const answers = rows.flat();
   const failed = rows.filter((row) => row.some((result) => result.problem)).length;
+  const warned = rows.filter((row) => warningsIn(row).length).length;
   $("table-title").textContent = title;
   const models = [...new Set(answers.map((result) => result.model).filter(Boolean))].join(", ");
   $("table-source").textContent =
     `${models || "No model"} answered in ${seconds(took)}` +
     offered(answers.find((result) => result.shortlist)?.shortlist) +
-    (failed ? ` · ${failed} without an answer` : "");
+    (failed ? ` · ${failed} without an answer` : "") +
+    (warned ? ` · ${warned} with a warning` : "");
   const heads = ["#", "Text", ...(columns.length ? columns : ["Labels"])];
   $("table-head").replaceChildren(...heads.map((head) => element("th", { scope: "col" }, head)));
   $("rows").replaceChildren(...rows.map((row, place) => tableRow(place, texts[place], row)));
@@ -152,7 +158,7 @@ function tableRow(place, text, answers) {
     "tr",
     {},
     element("td", { class: "number" }, String(place + 1)),
-    element("td", {}, element("span", { class: "excerpt", title: text }, text)),
+    element("td", {}, element("span", { class: "excerpt", title: text }, text), ...warningsIn(answers).map(warningLine)),
     ...answers.map(labelCell),
   );
 }
