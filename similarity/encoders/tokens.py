@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Vectors = NDArray[np.float32]
 
-# Pieces of English words: the vocabulary lists whole words of English by frequency from the first number on. Shorter
+# Pieces of English words: the tokenizer lists whole words of English by frequency from the first number on. Shorter
 # words are also words of other languages, but for these.
 _FIRST_WORD, _BEHIND_WORDS, _LETTERS = 1_996, 16_000, 4
 _SHORT_WORDS = "the and you my how who are she his her had has its if"
