@@ -287,6 +287,7 @@ def _names(values: Iterable[str]) -> list[str] | None:
     """The names in all values of --labels; a quoted comma is part of a name. None: the option is not used."""
     names: list[str] = []
     for value in values:
+        value.encode()  # bytes that are no UTF-8 are refused; a label of U+FFFD would be a guess
         try:
             rows = list(csv.reader(value.splitlines(), skipinitialspace=True, strict=value.count('"') % 2 == 1))
         except csv.Error:

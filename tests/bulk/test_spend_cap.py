@@ -79,6 +79,6 @@ def test_a_run_that_the_cap_pays_for_is_not_stopped(tmp_path: Path) -> None:
 
 
 def test_a_cost_needs_a_price() -> None:
-    with pytest.raises(InvalidSetting, match=r"--max-cost: llm has no price .*\(my-model\); give --max-tokens"):
+    with pytest.raises(InvalidSetting, match=r"--max-cost 1: llm has no price .*\(my-model\); give --max-tokens alone"):
         meter(usd=1.0, model="my-model")
     assert meter(tokens=1, model="my-model")

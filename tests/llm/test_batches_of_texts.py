@@ -21,6 +21,7 @@ from llm.embedded.matcher import Matcher
 from llm.hierarchical import Hierarchical
 from llm.language_model import LanguageModel
 from llm.pretrained.classifier import pretrained
+from llm.spending.rehearsal import Rehearsal
 from llm.strategies.json_list import JSONList
 from llm.wrappers.admission import AdmissionControl, MicroBatched
 from llm.wrappers.cache import AnswerStore, Cached
@@ -77,6 +78,7 @@ def classifiers(embedded: Matcher, plain: CosineClassifier, tmp_path: Path) -> d
         Fallback(MODEL, embedded),
         Shortlist(embedded, MODEL, 3),
         Fusion(MODEL, embedded),
+        Rehearsal(MODEL, embedded),
         OrderEnsemble(MODEL, 2),
         Hierarchical(MODEL, 2),
         pretrained(f"hf:{entailment(tmp_path / 'nli')}"),
