@@ -9,6 +9,7 @@ import click
 
 from cli import (
     bulk,
+    cascade,
     classify,
     compare,
     distil,
@@ -50,7 +51,7 @@ main.add_section(
     "Use", classify.classify, bulk.bulk, similar.similar, taxonomies.taxonomies_group, inventory.prompts_group
 )
 main.add_section("Evaluate", evaluate.evaluate, compare.compare, compare.report, evaluate_similar.evaluate_similar)
-main.add_section("Train", train.train, tune.refit, distil.distil, tune.calibrate, tune.cascade, tune.fusion)
+main.add_section("Train", train.train, tune.refit, distil.distil, tune.calibrate, cascade.cascade, tune.fusion)
 main.add_section("Operate", serve.serve, mcp.mcp_command, keys.keys_group, inventory.probe, inventory.reference)
 main.add_section(
     "Data", prepare.data, prepare.split, prepare.enrich, prepare.corpus_command, similar.index, similar.film_map

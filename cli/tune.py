@@ -1,4 +1,4 @@
-"""`main.py refit`, `calibrate`, `cascade` and `fusion`: tune models, thresholds and combinations on labelled texts."""
+"""`main.py refit`, `calibrate` and `fusion`: tune models, thresholds and combinations on labelled texts."""
 
 from __future__ import annotations
 
@@ -48,32 +48,6 @@ def refit(
     if as_json:
         print_json({"folder": out, "texts": manifest["data"]["train"]["rows"]})
     say(f"trained on {manifest['data']['train']['rows']:,} texts; saved in {out}")
-
-
-@click.command(
-    short_help="Find the margin below which a language model labels.",
-    epilog=examples("cascade --data films.jsonl", "cascade --data films.jsonl --loss 0.005 --json"),
-)
-@data_options(split="validation", limit=500)
-@click.option("--loss", type=click.FloatRange(0, 1), default=0.01, help="Loss of micro-F1 to accept.")
-@json_option
-def cascade(data: Path, options: DataOptions, loss: float, as_json: bool) -> None:
-    """Find the margin of the cascade: the embedded classifier labels as many texts as the accepted loss allows."""
-    from eval.calibration import fit_cascade, labels_at_once
-    from marquee.factory import classifier_of
-    from marquee.settings import read_settings
-
-    settings = model_settings(cascade_margin=0.0, fallback=False)
-    loaded = options.load(data)
-    taxonomy = labels_at_once(loaded.taxonomy, settings.hierarchy_beam)
-    embedded = classifier_of(read_settings(classifier="embedded"))
-    large = classifier_of(settings, taxonomy=taxonomy)
-    fitted = fit_cascade(embedded, large, taxonomy, loaded.examples, loss)
-    if as_json:
-        return print_json({**asdict(fitted), "model": large.name})
-    click.echo(f"MARQUEE_CASCADE_MARGIN={fitted.margin:.4f}")
-    click.echo(f"{fitted.share:.1%} of the texts go to {large.name}; micro-F1 {fitted.micro_f1:.3f}", err=True)
-    return None
 
 
 @click.command(

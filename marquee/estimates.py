@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from llm.calibration.certified import margin_of
 from llm.classifier import Classifier
 from llm.language_model import LanguageModel
 from llm.spending.costs import Preview, preview
@@ -27,7 +28,8 @@ def requests(
     """
     rehearsal = Rehearsal(model, embedded if _descends(settings, taxonomy) else None)
     alone = settings.model_copy(update={"fusion": False, "fallback": False})  # they change no request
-    wrapped(rehearsal, alone, embedded, FusionStore(), model.examples).classify(texts, taxonomy)
+    margin = margin_of(settings.cascade_margin)
+    wrapped(rehearsal, alone, embedded, FusionStore(), model.examples, margin).classify(texts, taxonomy)
     return rehearsal.requests
 
 

@@ -10,6 +10,7 @@ from typing import cast
 from llm import strategies
 from llm.backends.backend import Backend
 from llm.calibration.bias import BiasEstimates
+from llm.calibration.certified import CertifiedStore, margin_of
 from llm.calibration.thresholds import ThresholdStore
 from llm.classifier import Classifier, Fingerprinting, Problem, ScoreType
 from llm.embedded.cosine import CosineClassifier
@@ -244,12 +245,13 @@ def classifiers(
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
     bias = BiasEstimates()
     weights = FusionStore(fusion_path(settings) if settings.fusion else None)
+    margin = margin_of(settings.cascade_margin)
 
     def classifier_for(options: RequestOptions) -> Classifier:
         model = AdmissionControl(language_model(backend, settings, options, thresholds, examples, bias), gate)
         # The cache is innermost: outside the fallback it would store an outage's answers as the model's.
         classifier: Classifier = Cached(model, store, settings.cache_shared) if store and options.cache else model
-        return wrapped(classifier, settings, embedded, weights, options.examples or examples)
+        return wrapped(classifier, settings, embedded, weights, options.examples or examples, margin)
 
     return classifier_for
 
@@ -274,8 +276,9 @@ def fusion_path(settings: Settings) -> Path:
 
 
 def wrapped(
-    model: Classifier, settings: Settings, embedded: Classifier, weights: FusionStore, examples: ExampleSelector
-) -> Classifier:
+    model: Classifier, settings: Settings, embedded: Classifier, weights: FusionStore, examples: ExampleSelector,
+    margin: float | CertifiedStore,
+) -> Classifier:  # fmt: skip
     """The language model in the wrappers of the settings, from the inside out."""
     if settings.label_orders > 1:
         model = OrderEnsemble(model, settings.label_orders)
@@ -285,6 +288,6 @@ def wrapped(
         model = Fusion(model, embedded, weights, examples)
     if settings.fallback:
         model = Fallback(model, embedded)
-    if settings.cascade_margin:
-        model = Cascade(embedded, model, settings.cascade_margin)
+    if margin:
+        model = Cascade(embedded, model, margin)
     return Hierarchical(model, settings.hierarchy_beam)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
+import math
 import shlex
 from functools import cache
+from pathlib import Path
 from typing import Annotated, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import AfterValidator, BeforeValidator, SecretStr
 
 from llm.backends.endpoint import correct_base_url, parse_extra_body
 from prompts.errors import UnknownName
@@ -70,6 +72,17 @@ def _classifier(name: str) -> str:
     return name
 
 
+def _margin(value: object) -> float | Path:
+    """A number, or else the path of a file."""
+    try:
+        margin = float(str(value))
+    except ValueError:
+        return Path(str(value))
+    if not 0 <= margin < math.inf:
+        raise ValueError("should be a number from 0, or a file that `main.py cascade --target` has written")
+    return margin
+
+
 def _arguments(arguments: str) -> str:
     try:
         shlex.split(arguments)
@@ -96,6 +109,7 @@ def _origins(origins: str) -> str:
     return origins
 
 
+CascadeMargin = Annotated[float | Path, BeforeValidator(_margin)]
 ClassifierName = Annotated[str, AfterValidator(_classifier)]
 BaseURL = Annotated[str, AfterValidator(_base_url)]
 ExtraBody = Annotated[str, AfterValidator(_object)]

@@ -13,6 +13,7 @@ from llm.backends.endpoint import parse_extra_body
 from marquee.environment import PREFIX, given
 from marquee.setting_types import (
     BaseURL,
+    CascadeMargin,
     ClassifierName,
     ExtraBody,
     HeaderSecret,
@@ -25,6 +26,7 @@ from marquee.setting_types import (
 )
 from prompts import registry
 from prompts.errors import InvalidSetting, fault_of
+from prompts.files import digest_of
 from similarity.encoders.precision import choose
 
 _OPENAI = "https://api.openai.com/v1"
@@ -75,7 +77,9 @@ class Settings(BaseModel):
     )
     max_candidate_labels: int | None = Field(None, ge=0, description="most labels in a prompt; 0: all; default: 20")
     fusion: bool = Field(False, description="add the log-odds of MiniLM to those of the language model")
-    cascade_margin: float = Field(0.0, ge=0, description="margin of MiniLM below which the model labels a text; 0: off")
+    cascade_margin: CascadeMargin = Field(
+        0.0, description="margin of MiniLM below which the model labels a text, or a file of certified ones; 0: off"
+    )
     examples_path: Path | None = Field(None, description="labelled table of few-shot examples, columns text and labels")
     examples_nearest: int = Field(0, ge=0, description="number of few-shot examples, the nearest to each text; 0: all")
     timeout: float = Field(30.0, gt=0, description="maximum seconds of one request to the endpoint")
@@ -172,6 +176,12 @@ class Settings(BaseModel):
     def pretrained(self) -> str:
         """The pretrained model that labels texts, ``hf:NAME_OR_PATH``; empty where another classifier does."""
         return self.classifier if self.classifier.startswith("hf:") else ""
+
+    @property
+    def cascade(self) -> float | str:
+        """The margin of the cascade, or the digest of the file with its margins."""
+        margin = self.cascade_margin
+        return margin if isinstance(margin, float) else digest_of(margin) if margin.is_file() else str(margin)
 
     @property
     def origins(self) -> tuple[str, ...]:

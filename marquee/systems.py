@@ -80,7 +80,7 @@ def from_settings(context: SystemContext) -> System:
         return _pretrained(settings.pretrained, "", context)
     if not settings.uses_language_model:
         return _embedded("embedded", "", context)
-    around = {"fallback": settings.fallback, "cascade": settings.cascade_margin}
+    around = {"fallback": settings.fallback, "cascade": settings.cascade}
     return _language_model("settings", settings, options_of("", context), context, around)
 
 

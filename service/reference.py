@@ -164,7 +164,8 @@ def _type(schema: Schema) -> str:
 
 def _values(schema: Schema) -> str:
     """The values that a setting accepts."""
-    schema = next((one for one in schema.get("anyOf", []) if one.get("type") != "null"), schema)
+    if kinds := [one for one in schema.get("anyOf", []) if one.get("type") != "null"]:
+        return " or ".join(map(_values, kinds))
     if "enum" in schema:
         return ", ".join(f"`{one}`" for one in schema["enum"])
     kind = {"boolean": "`true`, `false`", "integer": "whole number", "number": "number"}.get(schema["type"], "text")

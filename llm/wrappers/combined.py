@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from itertools import groupby
 
+from llm.calibration.certified import CertifiedStore
 from llm.classifier import Classifier, LabelsOffered, Prediction, total_usage
 from prompts.taxonomy import OUT_OF_SCOPE, Label, Taxonomy
 from prompts.text import Text, checked_texts
@@ -22,12 +23,13 @@ _OUTAGE = frozenset(["unreachable", "busy"])
 class Cascade:
     """A small classifier for every text, a large one for texts whose ``margin`` is lower; see ``fit_margin``.
 
-    Saves a third of the cost at equal F1 (arXiv 2605.18796).
+    With ``CertifiedStore``, the margins are those of the taxonomy; the large one answers every text of a taxonomy that
+    has none. Saves a third of the cost at equal F1 (arXiv 2605.18796).
     """
 
     small: Classifier
     large: Classifier
-    margin: float
+    margin: float | CertifiedStore
 
     @property
     def name(self) -> str:
@@ -37,9 +39,17 @@ class Cascade:
         """See ``Classifier.classify``; the source of a prediction names the model."""
         texts = checked_texts(texts)
         predictions = self.small.classify(texts, taxonomy)
-        unsure = [place for place, prediction in enumerate(predictions) if margin(prediction) < self.margin]
-        _replace(predictions, unsure, self.large.classify([texts[place] for place in unsure], taxonomy))
+        unsure = [place for place, prediction in enumerate(predictions) if not self._is_sure(prediction, taxonomy)]
+        answers = self.large.classify([texts[place] for place in unsure], taxonomy)
+        if isinstance(self.margin, CertifiedStore) and unsure:
+            self.margin.check_model(predictions[unsure[0]].source.model, answers, taxonomy)
+        _replace(predictions, unsure, answers)
         return predictions
+
+    def _is_sure(self, prediction: Prediction, taxonomy: Taxonomy) -> bool:
+        if isinstance(self.margin, CertifiedStore):
+            return self.margin.accepts(prediction, margin(prediction), taxonomy)
+        return margin(prediction) >= self.margin
 
 
 @dataclass(frozen=True)
