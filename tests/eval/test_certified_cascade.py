@@ -1,9 +1,7 @@
 """Certified margins of a cascade: the bound holds as often as it says, and saves calls."""
 
-import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +9,7 @@ import pytest
 
 from benchmarks.cascade import Pool, certified, hoeffding, naive, simulate
 from eval.betting import BettingTest
-from eval.certified_cascade import Goal, Labeller, Labels, certify, populations
-from llm.embedded.matcher import Matcher
-from llm.wrappers.combined import margin
-from prompts.registry import taxonomy_of
-from prompts.taxonomy import Taxonomy
+from eval.certified_cascade import Goal
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 RESAMPLES, DELTA = 1_000, 0.1
