@@ -36,37 +36,38 @@ class BettingTest:
         self._limit = limit
         self._sizes = np.array([[_ENDLESS if size is None else size] for size in populations], float)
         self._capital = np.zeros((len(populations), len(BETS), 1))  # logarithms
-        self._highest = np.zeros(len(populations))
-        self._count, self._total = 0, 0.0
+        self._count, self._total = 0, np.zeros((1, 1))
+        self.each: Numbers = np.zeros(len(populations))
+        """Logarithm of the highest capital so far in each test."""
 
     @property
     def highest(self) -> float:
         """Logarithm of the highest capital so far, in the test where it is lowest."""
-        return float(self._highest.min())
+        return float(self.each.min())
 
     def add(self, values: Numbers) -> BettingTest:
-        """Bet on further values, shape (values,)."""
-        if len(values):
+        """Bet on further values, shape (values,), or (populations, values) where each has its own."""
+        if values.shape[-1]:
             paths = self._paths(values)
-            self._highest = np.maximum(self._highest, _mean(paths).max(axis=-1))
+            self.each = np.maximum(self.each, _mean(paths).max(axis=-1))
             self._capital = paths[..., -1:]
-            self._count += len(values)
-            self._total += float(values.sum())
+            self._count += values.shape[-1]
+            self._total = self._total + values.sum(axis=-1, keepdims=True)
         return self
 
     def reaches(self, level: float, values: Numbers) -> int | None:
         """Number of further values after which all logarithms of the capital were ``level``; None: they never are."""
         for size in (_FIRST, len(values)):
             reached = _mean(self._paths(values[:size])) >= level
-            reached[self._highest >= level] = True
+            reached[self.each >= level] = True
             if reached.any(axis=1).all():
                 return int(reached.argmax(axis=1).max()) + 1
         return None
 
     def _paths(self, values: Numbers) -> Numbers:
         """Logarithm of the capital after each value, shape (tests, bets, values)."""
-        places = np.arange(len(values))
-        seen = self._total + np.cumsum(values) - values
+        places = np.arange(values.shape[-1])
+        seen = self._total + np.cumsum(values, axis=-1) - values
         # The mean of what is left, if the mean of the population is the limit.
         limits = (self._sizes * self._limit - seen) / np.maximum(1, self._sizes - self._count - places)
         limits = np.clip(limits, 0.0, _ALMOST_ONE)
