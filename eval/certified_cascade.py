@@ -225,7 +225,7 @@ class _Search:
         if edge is None:
             return Certified(None, 0.0, None, stopped)
         alone = self._population.margins >= edge
-        drawn = np.flatnonzero(alone[: self._labelled(alone)])  # in random order; more are known of high margins
+        drawn = np.flatnonzero(alone[: self._labelled(alone)])  # in random order; further labels are of high margins only
         parts = self._parts[drawn].sum()
         return Certified(
             edge, float(alone.mean()), float(1 - self._errors[drawn].sum() / parts) if parts else None, stopped
