@@ -5,7 +5,7 @@ are tested from the highest on, and the first one that is not certified ends the
 number of candidates is needed. Each test is a betting test (``eval.betting``), which may be looked at after every
 label: labels are drawn until a margin is certified, and only of texts that the small classifier would answer alone.
 
-The oracle answers the other texts, so they count as right. ``Metric`` defines what that means for each metric.
+The oracle answers the other texts, so they count as right. ``CascadeMetric`` defines what that means for each metric.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CANDIDATES = 20
 
 
 @dataclass(frozen=True)
-class Metric:
+class CascadeMetric:
     """A share of something that is right: 1 - sum of errors / sum of all.
 
     Attributes:
@@ -42,10 +42,10 @@ class Metric:
     single: bool = False
 
 
-METRICS: Mapping[str, Metric] = {
-    "agreement": Metric(lambda small, oracle: int({*small} != {*oracle}), lambda small, oracle: 1, single=True),
-    "precision": Metric(lambda small, oracle: len({*small} - {*oracle}), lambda small, oracle: len(small)),
-    "recall": Metric(lambda small, oracle: len({*oracle} - {*small}), lambda small, oracle: len(oracle)),
+METRICS: Mapping[str, CascadeMetric] = {
+    "agreement": CascadeMetric(lambda small, oracle: int({*small} != {*oracle}), lambda small, oracle: 1, single=True),
+    "precision": CascadeMetric(lambda small, oracle: len({*small} - {*oracle}), lambda small, oracle: len(small)),
+    "recall": CascadeMetric(lambda small, oracle: len({*oracle} - {*small}), lambda small, oracle: len(oracle)),
 }
 
 
@@ -115,7 +115,7 @@ class Population:
         sizes = np.ceil(np.arange(1, CANDIDATES + 1) * len(ordered) / CANDIDATES).astype(int)
         return [float(edge) for edge in dict.fromkeys(ordered[sizes[sizes >= least] - 1]) if edge > 0]
 
-    def parts(self, metric: Metric, place: int, oracle: Labels | None) -> tuple[int, int]:
+    def parts(self, metric: CascadeMetric, place: int, oracle: Labels | None) -> tuple[int, int]:
         """Errors and parts of a text."""
         if oracle is None:
             return self.most, self.most
@@ -225,7 +225,7 @@ class _Search:
         if edge is None:
             return Certified(None, 0.0, None, stopped)
         alone = self._population.margins >= edge
-        drawn = np.flatnonzero(alone[: self._labelled(alone)])  # in random order; further labels are of high margins only
+        drawn = np.flatnonzero(alone[: self._labelled(alone)])  # in random order; others have high margins
         parts = self._parts[drawn].sum()
         return Certified(
             edge, float(alone.mean()), float(1 - self._errors[drawn].sum() / parts) if parts else None, stopped
