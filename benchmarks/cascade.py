@@ -3,8 +3,9 @@
 Tables are drawn from the texts of a family, the embedded classifier is the small one, and the true labels are those of
 the oracle. Each way has the same number of labels. ``naive`` takes the lowest margin whose metric reaches the target
 among labelled texts that are drawn at random. ``hoeffding`` requires it of Hoeffding's bound, corrected for the number
-of candidates::
+of candidates. Without ``--data``, the texts are those of ``SYNTHETIC``::
 
+    python -m benchmarks.cascade
     python -m benchmarks.cascade --data FOLDER
 """
 
@@ -23,13 +24,12 @@ from numpy.typing import NDArray
 from benchmarks.measure import table
 from eval.betting import Numbers
 from eval.certified_cascade import METRICS, Goal, Labeller, Labels, Population, certify, populations
-from eval.datasets import Example
-from eval.datasets.families import families
+from eval.datasets.families import SuiteFamily, families
 from llm.embedded.matcher import matcher
 from llm.wrappers.combined import margin
-from prompts.taxonomy import Taxonomy
 
 _FAMILIES = ("agnews", "dbpedia14", "stackoverflow", "support_tickets_bitext", "goemotions")
+_SYNTHETIC = 4_000  # texts of a pool
 
 
 @dataclass(frozen=True)
@@ -160,19 +160,34 @@ def simulate(
     return {name: Outcome(*np.mean(found, axis=0).tolist()) for name, found in results.items()}
 
 
-def pool_of(name: str, examples: Sequence[Example], taxonomy: Taxonomy) -> Pool:
-    """The texts of a data set, labelled by the embedded classifier; the oracle has the true labels."""
+def synthetic(name: str, right: Sequence[float]) -> Pool:
+    """Texts of evenly distributed margins, of which the small classifier labels a part right that depends on them.
+
+    Args:
+        name: of the pool.
+        right: that part for margins from 0 to 1, in equal steps.
+    """
+    margins = (np.arange(_SYNTHETIC) + 0.5) / _SYNTHETIC
+    total = np.floor(np.cumsum(np.interp(margins, np.linspace(0, 1, len(right)), right)))
+    hits = np.diff(total, prepend=0) > 0
+    return Pool(name, margins, [("a",)] * _SYNTHETIC, [("a",) if hit else ("b",) for hit in hits])
+
+
+def _pool(family: SuiteFamily, split: str) -> Pool:
+    """The texts of a family, labelled by the embedded classifier; the oracle has the true labels."""
+    loaded = family.load(split).dataset
+    examples, taxonomy = loaded.examples, loaded.taxonomy
     predictions = matcher().classify([one.text for one in examples], taxonomy)
     oracle = [one.labels for one in examples]
     most = max([taxonomy.max_labels, *map(len, oracle)]) if taxonomy.multi else 1
     return Pool(
-        name, np.array([margin(one) for one in predictions]), [one.labels for one in predictions], oracle, most,
+        family.name, np.array([margin(one) for one in predictions]), [one.labels for one in predictions], oracle, most,
         bool(taxonomy.allow_none),
     )  # fmt: skip
 
 
 @click.command()
-@click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of families.")
+@click.option("--data", type=click.Path(path_type=Path, exists=True), help="Folder of families.")
 @click.option("--families", "names", default=",".join(_FAMILIES), show_default=True, help="Names, with commas between.")
 @click.option("--split", default="validation", show_default=True, help="Split of the texts.")
 @click.option("--metric", type=click.Choice(list(METRICS)), default="agreement", show_default=True)
@@ -183,24 +198,31 @@ def pool_of(name: str, examples: Sequence[Example], taxonomy: Taxonomy) -> Pool:
 @click.option("--budget", default=400, show_default=True, help="Labels, at most.")
 @click.option("--resamples", default=1_000, show_default=True)
 def main(
-    data: Path, names: str, split: str, metric: str, target: float, delta: float, table_only: bool, texts: int,
+    data: Path | None, names: str, split: str, metric: str, target: float, delta: float, table_only: bool, texts: int,
     budget: int, resamples: int,
 ) -> None:  # fmt: skip
     """Print how often each way misses the target, and the part of the texts that the oracle labels."""
     goal, rows = Goal(target, delta, metric, table_only=table_only), []
-    for family in families(data, names.split(",")):
-        loaded = family.load(split).dataset
-        pool = pool_of(family.name, loaded.examples, loaded.taxonomy)
+    for pool in (_pool(family, split) for family in families(data, names.split(","))) if data else SYNTHETIC.values():
         errors, parts, _ = pool.counts(metric)
         every = errors.sum() / max(1.0, parts.sum())
         for way, found in simulate(pool, goal, texts, budget, resamples).items():
             shares = (every, found.missed, found.missed_by_pool, found.calls)
-            rows.append((family.name, way, *(f"{share:.1%}" for share in shares)))
+            rows.append((pool.name, way, *(f"{share:.1%}" for share in shares)))
     click.echo(f"{metric} of at least {target:g}, delta {delta:g}")
     click.echo(f"{resamples:,} tables of {texts:,} texts, at most {budget} labels of each")
-    click.echo(table(("family", "way", "wrong alone", "missed", "missed in the pool", "calls"), rows))
+    click.echo(table(("texts", "way", "wrong alone", "missed", "missed in the pool", "calls"), rows))
 
 
+SYNTHETIC: Mapping[str, Pool] = {
+    pool.name: pool
+    for pool in (
+        synthetic("calibrated", [0.5, 1.0]),
+        synthetic("near the target", [0.898, 0.898]),
+        synthetic("sure and wrong", [0.95, 0.95, 0.5]),
+        synthetic("steps", [0.2, 0.2, 0.9, 0.97, 0.97]),
+    )
+}
 WAYS: Mapping[str, Way] = {"certified": certified, "naive": naive, "hoeffding": hoeffding}
 
 

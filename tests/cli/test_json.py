@@ -56,6 +56,7 @@ OF_AN_ENDPOINT: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "probe": ((), {"findings"}),
     "calibrate": ((*DATA, "--strategy", "label_tokens", "--limit", "4"), {"threshold", "slopes", "before", "path"}),
     "cascade": ((*DATA, "--limit", "4"), {"margin", "share", "micro_f1", "model"}),
+    "cascade --dry-run": ((*DATA, "--target", "0.9", "--limit", "8"), {"oracle", "texts", "labels", "prompt_tokens"}),
     "fusion": ((*DATA, "--strategy", "label_tokens", "--limit", "12"), {"weights", "fusion_f1", "path"}),
     "distil --dry-run": (("films.jsonl", "--text-field", "plot", "--out", "made", "--teacher", "llm"), {"llm"}),
 }

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.cascade import Pool, Resample, certified, hoeffding, naive, simulate
+from benchmarks.cascade import SYNTHETIC, Pool, Resample, certified, hoeffding, naive, simulate
 from eval.betting import BettingTest
 from eval.certified_cascade import Goal, Labeller, Labels, certify, populations
 from llm.embedded.matcher import Matcher
@@ -21,22 +21,6 @@ SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 RESAMPLES, DELTA = 1_000, 0.1
 # A rate of 0.1 gives more than this in one of a thousand sets of 1,000 resamples.
 MOST = DELTA + 3.09 * math.sqrt(DELTA * (1 - DELTA) / RESAMPLES)
-
-
-def pool(name: str, right: Sequence[float]) -> Pool:
-    """Texts of evenly distributed margins, of which the small classifier labels a part right that depends on them."""
-    margins = (np.arange(4_000) + 0.5) / 4_000
-    total = np.floor(np.cumsum(np.interp(margins, np.linspace(0, 1, len(right)), right)))
-    hits = np.diff(total, prepend=0) > 0
-    return Pool(name, margins, [("a",)] * 4_000, [("a",) if hit else ("b",) for hit in hits])
-
-
-POOLS = {
-    "calibrated": pool("calibrated", [0.5, 1.0]),
-    "near the target": pool("near the target", [0.898, 0.898]),
-    "sure and wrong": pool("sure and wrong", [0.95, 0.95, 0.5]),
-    "steps": pool("steps", [0.2, 0.2, 0.9, 0.97, 0.97]),
-}
 
 
 def test_the_capital_reaches_its_level_as_seldom_as_ville_says() -> None:
@@ -100,9 +84,9 @@ def holds(pool: Pool, goal: Goal) -> None:
         assert np.mean([one.violated(edge, in_pool) for one, edge in zip(tables, edges, strict=True)]) <= MOST
 
 
-@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("name", SYNTHETIC)
 def test_the_bound_holds_as_often_as_it_says(name: str) -> None:
-    holds(POOLS[name], Goal(0.9, DELTA))
+    holds(SYNTHETIC[name], Goal(0.9, DELTA))
 
 
 def test_the_bound_of_several_labels_holds_on_the_sample(embedded: Matcher) -> None:
@@ -114,10 +98,10 @@ def test_the_bound_of_several_labels_holds_on_the_sample(embedded: Matcher) -> N
     holds(films, Goal(0.7, DELTA, "precision"))
 
 
-@pytest.mark.parametrize("name", POOLS)
+@pytest.mark.parametrize("name", SYNTHETIC)
 def test_a_budget_and_early_stops_never_find_a_lower_margin(name: str) -> None:
     goal = Goal(0.9, DELTA)
-    tables = drawn_tables(POOLS[name], goal, 30)
+    tables = drawn_tables(SYNTHETIC[name], goal, 30)
     for one, lowest in zip(tables, lowest_margins(tables, goal)[1], strict=True):
         edge, labelled = certified(one)
         assert edge >= lowest
@@ -126,9 +110,9 @@ def test_a_budget_and_early_stops_never_find_a_lower_margin(name: str) -> None:
 
 def test_a_naive_split_misses_the_target_and_a_fixed_bound_saves_less() -> None:
     goal = Goal(0.9, DELTA)
-    near = simulate(POOLS["near the target"], goal, 400, 150, 60, {"certified": certified, "naive": naive})
+    near = simulate(SYNTHETIC["near the target"], goal, 400, 150, 60, {"certified": certified, "naive": naive})
     assert near["naive"].missed_by_pool > 0.25 > near["certified"].missed_by_pool
-    steps = simulate(POOLS["steps"], goal, 1_000, 150, 30, {"certified": certified, "hoeffding": hoeffding})
+    steps = simulate(SYNTHETIC["steps"], goal, 1_000, 150, 30, {"certified": certified, "hoeffding": hoeffding})
     assert steps["certified"].calls < steps["hoeffding"].calls - 0.3
 
 
