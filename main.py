@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from cli import (
+    benchmark,
     bulk,
     cascade,
     classify,
@@ -50,7 +51,14 @@ def main() -> None:
 main.add_section(
     "Use", classify.classify, bulk.bulk, similar.similar, taxonomies.taxonomies_group, inventory.prompts_group
 )
-main.add_section("Evaluate", evaluate.evaluate, compare.compare, compare.report, evaluate_similar.evaluate_similar)
+main.add_section(
+    "Evaluate",
+    evaluate.evaluate,
+    compare.compare,
+    compare.report,
+    benchmark.benchmark,
+    evaluate_similar.evaluate_similar,
+)
 main.add_section("Train", train.train, tune.refit, distil.distil, tune.calibrate, cascade.cascade, tune.fusion)
 main.add_section("Operate", serve.serve, mcp.mcp_command, keys.keys_group, inventory.probe, inventory.reference)
 main.add_section(

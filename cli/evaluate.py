@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.arguments import PATH, ProgressLine, json_option, print_json, say
+from cli.arguments import PATH, json_option, print_json, say
 from cli.data import DataOptions, data_options
-from cli.evaluation_runs import RunSelection, data_runs, named_runs, run_options
+from cli.evaluation_runs import RunSelection, check_answered, data_runs, execute, metered, named_runs, run_options
 from cli.group import examples
 from cli.spending import SpendOptions, covered_line, covered_texts, spend_options
 from cli.suite import SuiteOptions, print_suite, suite_options, suite_runs
@@ -68,11 +68,11 @@ def evaluate(
     if cap:
         if orders:
             raise click.UsageError("--orders is not counted by --max-cost and --max-tokens; leave it out, or them")
-        runs = _metered(runs, cap, overwrite)
+        runs = metered(runs, cap, overwrite)
     if dry_run:
         return print_costs(runs, as_json, cap)
     baselines = [_baseline_run(gate, run.folder) for run in runs] if gate else []
-    metrics = {name: _execute(run, name, overwrite) for name, run in named_runs(runs).items()}
+    metrics = execute(runs, overwrite)
     if orders:
         _measure_order_sensitivity(runs, orders)
     gates = _gates(baselines, runs, margin)
@@ -80,31 +80,13 @@ def evaluate(
         print_suite(out, as_json)
     else:
         _print_result(metrics, out, gates, as_json)
-    if failed := [spec for spec, values in metrics.items() if values["invalid"] == 1]:
-        raise click.ClickException(f"not one text was answered by {', '.join(failed)}; the rows say why")
+    check_answered(metrics)
     if not all(verdict.passed for verdict in gates.values()):
         raise click.exceptions.Exit(1)
     return None
 
 
 # --- the runs ---
-
-
-def _metered(runs: Sequence[EvaluationRun], cap: SpendCap, overwrite: bool) -> list[EvaluationRun]:
-    """The runs with a common cap, of which their earlier rows have spent a part."""
-    metered = [replace(run, meter=run.system.meter(cap, [one.text for one in run.data.examples])) for run in runs]
-    for run in [] if overwrite else metered:
-        run.count_spent()
-    return metered
-
-
-def _execute(run: EvaluationRun, name: str, overwrite: bool) -> RunMetrics:
-    if overwrite:
-        run.reset()
-    pending, total = len(run.pending()), len(run.data.examples)
-    if pending < total:
-        say(f"{name}: {total - pending} of {total} texts are answered there")
-    return run.execute(ProgressLine(f"{name}:", pending).advance)
 
 
 def _measure_order_sensitivity(runs: Sequence[EvaluationRun], orders: int) -> None:

@@ -1,4 +1,4 @@
-"""The runs of `main.py evaluate`: options, input variants, and the systems with their folders."""
+"""The runs of `main.py evaluate` and `benchmark`: options, input variants, systems with their folders, execution."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from cli.arguments import OutputPath, collected, command_line, say
-from cli.data import DataOptions
+from cli.arguments import OutputPath, ProgressLine, collected, command_line, say
+from cli.data import DataOptions, Decorator
 from cli.names import SYSTEMS_HELP, complete_systems
 
 if TYPE_CHECKING:
     from eval.datasets import LoadedDataset
     from eval.manifest import EvaluationData
     from eval.run import EvaluationRun, System
+    from eval.run_metrics import RunMetrics
+    from llm.spending.spend_cap import SpendCap
     from marquee.systems import SystemContext
 
 
@@ -25,33 +27,48 @@ class RunSelection:
     """The options that say which runs an evaluation has."""
 
     systems: str | None
-    shown: str | None
     url: str | None
     cache: bool
-    explain: bool
     out: Path | None
     alone: int
     batch: int
+    shown: str | None = None
+    explain: bool = False
+
+
+_SYSTEMS = click.option(
+    "--systems",
+    shell_complete=complete_systems,
+    help=f"Systems, with commas between: {SYSTEMS_HELP}.  [default: the classifier of the settings]",
+)
+_URL = click.option("--url", help="Evaluate the Marquee service at this URL.")
+_CACHE = click.option("--cache/--no-cache", default=True, help="Whether cached answers may be used.")
+_BATCHES = (
+    click.option("--alone", type=click.IntRange(0), default=50, help="Texts to send one by one, for latency."),
+    click.option("--batch", type=click.IntRange(1), default=32, help="Batch size for the others."),
+)
+
+
+def _out(default: str) -> Decorator:
+    return click.option("--out", type=OutputPath(folder=True), help=f"Folder of runs and report.  [default: {default}]")
 
 
 run_options = collected(
     RunSelection,
     "selection",
-    click.option(
-        "--systems",
-        shell_complete=complete_systems,
-        help=f"Systems, with commas between: {SYSTEMS_HELP}.  [default: the classifier of the settings]",
-    ),
+    _SYSTEMS,
     click.option("--shown", help="Input variants, with commas between: title+plot, plot, masked, title; one run each."),
-    click.option("--url", help="Evaluate the Marquee service at this URL."),
-    click.option("--cache/--no-cache", default=True, help="Whether cached answers may be used."),
+    _URL,
+    _CACHE,
     click.option("--explain", is_flag=True, help="Find the evidence for the labels, and measure its share."),
-    click.option(
-        "--out", type=OutputPath(folder=True), help="Folder of runs and report.  [default: var/runs/DATA-TAXONOMY]"
-    ),
-    click.option("--alone", type=click.IntRange(0), default=50, help="Texts to send one by one, for latency."),
-    click.option("--batch", type=click.IntRange(1), default=32, help="Batch size for the others."),
+    _out("var/runs/DATA-TAXONOMY"),
+    *_BATCHES,
 )
+
+
+def benchmark_run_options(name: str) -> Decorator:
+    """The options that say which runs a public benchmark of this name has."""
+    return collected(RunSelection, "selection", _SYSTEMS, _URL, _CACHE, _out(f"var/runs/{name}"), *_BATCHES)
 
 
 def data_runs(data: Path, options: DataOptions, selection: RunSelection) -> tuple[list[EvaluationRun], Path]:
@@ -133,3 +150,31 @@ def named_runs(runs: Sequence[EvaluationRun]) -> dict[str, EvaluationRun]:
     """The runs by their systems; by data set and system where the runs have several data sets."""
     several = len({run.data.data for run in runs}) > 1
     return {f"{run.data.taxonomy.name} {run.system.spec}" if several else run.system.spec: run for run in runs}
+
+
+def metered(runs: Sequence[EvaluationRun], cap: SpendCap, overwrite: bool) -> list[EvaluationRun]:
+    """The runs with a common cap, of which their earlier rows have spent a part."""
+    found = [replace(run, meter=run.system.meter(cap, [one.text for one in run.data.examples])) for run in runs]
+    for run in [] if overwrite else found:
+        run.count_spent()
+    return found
+
+
+def execute(runs: Sequence[EvaluationRun], overwrite: bool) -> dict[str, RunMetrics]:
+    """Label the pending texts of the runs, one run after the other; their metrics by name."""
+    return {name: _execute(run, name, overwrite) for name, run in named_runs(runs).items()}
+
+
+def check_answered(metrics: Mapping[str, RunMetrics]) -> None:
+    """Raise ``ClickException`` if a run has no text with an answer."""
+    if failed := [name for name, values in metrics.items() if values["invalid"] == 1]:
+        raise click.ClickException(f"not one text was answered by {', '.join(failed)}; the rows say why")
+
+
+def _execute(run: EvaluationRun, name: str, overwrite: bool) -> RunMetrics:
+    if overwrite:
+        run.reset()
+    pending, total = len(run.pending()), len(run.data.examples)
+    if pending < total:
+        say(f"{name}: {total - pending} of {total} texts are answered there")
+    return run.execute(ProgressLine(f"{name}:", pending).advance)

@@ -70,7 +70,7 @@ def suite_runs(
 
     found = families(folder, names)
     top = check_output(selection.out or Path("var/runs") / folder.resolve().name, folder=True)
-    return [run for family in found for run in _family_runs(family.load(split), limit, selection, top)], top
+    return [run for family in found for run in family_runs(family.load(split), limit, selection, top)], top
 
 
 def print_suite(out: Path, as_json: bool) -> None:
@@ -88,7 +88,8 @@ def print_suite(out: Path, as_json: bool) -> None:
     return None
 
 
-def _family_runs(family: LoadedFamily, limit: int | None, selection: RunSelection, top: Path) -> list[EvaluationRun]:
+def family_runs(family: LoadedFamily, limit: int | None, selection: RunSelection, top: Path) -> list[EvaluationRun]:
+    """The runs of one family, in the folder of its name in ``top``; the commonest label is a system among them."""
     from eval.datasets import sample
     from eval.manifest import EvaluationData
     from eval.run import EvaluationRun, RunOptions

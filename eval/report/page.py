@@ -46,12 +46,12 @@ def write(evaluation: Evaluation, texts: Mapping[str, str] | None = None) -> lis
     return write_document(_compose(evaluation, texts), evaluation.folder)
 
 
-def write_document(document: Document, folder: Path) -> list[Path]:
-    """Write a document as ``report.html`` and ``report.md`` into a folder."""
-    files = {"report.html": _html(document), "report.md": _markdown(document)}
-    for name, content in files.items():
-        write_text_atomically(folder / name, content)
-    return [folder / name for name in files]
+def write_document(document: Document, folder: Path, name: str = "report") -> list[Path]:
+    """Write a document as ``report.html`` and ``report.md``, or files of another name, into a folder."""
+    files = {f"{name}.html": _html(document), f"{name}.md": _markdown(document)}
+    for file, content in files.items():
+        write_text_atomically(folder / file, content)
+    return [folder / file for file in files]
 
 
 def part_as_markdown(part: Part) -> str:
