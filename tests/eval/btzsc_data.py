@@ -17,7 +17,10 @@ _NEWS = {
     "Sports": "This news text is about sport",
     "Business": "This news text is about business",
 }
-_FILMS = {"negative": "The sentiment of this review is negative", "positive": "The sentiment of this review is positive"}
+_FILMS = {
+    "negative": "The sentiment of this review is negative",
+    "positive": "The sentiment of this review is positive",
+}
 _MOODS = {name: f"The emotion of the author is {name}" for name in ("joy", "anger", "fear", "sadness")}
 # Texts with the names of their true labels; a text follows itself, one has no label, one has two.
 TEXTS: Mapping[str, tuple[Mapping[str, str], Sequence[tuple[str, Sequence[str]]]]] = {
