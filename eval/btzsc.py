@@ -52,7 +52,7 @@ _DOWNLOAD = (
 
 
 @dataclass(frozen=True)
-class Pair:
+class HypothesisPair:
     """A row of the data."""
 
     where: str
@@ -61,7 +61,7 @@ class Pair:
     is_true: bool
 
     @classmethod
-    def of(cls, row: Row) -> Pair:
+    def of(cls, row: Row) -> HypothesisPair:
         """Check the cells of a row; ``InvalidDataset`` where one has another type."""
         text, hypothesis, label = (row.cells[name] for name in _COLUMNS)
         for name, cell in (("text", text), ("hypothesis", hypothesis)):
@@ -81,7 +81,7 @@ class PairedText:
     true: tuple[int, ...]
 
     @classmethod
-    def of(cls, rows: Sequence[Pair]) -> PairedText:
+    def of(cls, rows: Sequence[HypothesisPair]) -> PairedText:
         """Make it of the rows of a text."""
         return cls(rows[0].where, rows[0].text, tuple(place for place, pair in enumerate(rows) if pair.is_true))
 
@@ -169,17 +169,17 @@ def _why_not_downloaded(error: Exception) -> str:
     )
 
 
-def _pairs(files: Iterable[Path]) -> Iterator[Pair]:
+def _pairs(files: Iterable[Path]) -> Iterator[HypothesisPair]:
     for file in files:
         table = open_table(file)
         table.require(*_COLUMNS)
-        yield from map(Pair.of, table.rows())
+        yield from map(HypothesisPair.of, table.rows())
 
 
-def _grouped(pairs: Iterable[Pair]) -> Iterator[tuple[Pair, ...]]:
+def _grouped(pairs: Iterable[HypothesisPair]) -> Iterator[tuple[HypothesisPair, ...]]:
     """The rows of each text: the next text begins where the first hypothesis occurs again."""
-    first: tuple[Pair, ...] | None = None
-    rows: list[Pair] = []
+    first: tuple[HypothesisPair, ...] | None = None
+    rows: list[HypothesisPair] = []
     for pair in pairs:
         if rows and pair.hypothesis == rows[0].hypothesis:
             first = first or tuple(rows)
@@ -190,7 +190,7 @@ def _grouped(pairs: Iterable[Pair]) -> Iterator[tuple[Pair, ...]]:
         yield _checked(rows, first or tuple(rows))
 
 
-def _checked(rows: Sequence[Pair], first: Sequence[Pair]) -> tuple[Pair, ...]:
+def _checked(rows: Sequence[HypothesisPair], first: Sequence[HypothesisPair]) -> tuple[HypothesisPair, ...]:
     """The rows of a text; they must have one text, and the hypotheses of the first text in the same order."""
     other = next((pair for pair in rows if pair.text != rows[0].text), None)
     if other is not None:
