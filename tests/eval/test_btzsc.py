@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -173,7 +173,7 @@ def test_data_sets_are_chosen_by_name_and_by_group() -> None:
 class _Hub(BaseHTTPRequestHandler):
     """The routes of Hugging Face's hub that a download of these data needs; ``files`` by their paths."""
 
-    files: Mapping[str, bytes]
+    files: ClassVar[Mapping[str, bytes]] = {}
 
     def do_GET(self) -> None:
         self._answer(True)
@@ -203,17 +203,20 @@ class _Hub(BaseHTTPRequestHandler):
         ):
             self.send_header(head, value)
         self.end_headers()
-        return self.wfile.write(body) if with_body else None  # type: ignore[func-returns-value]
+        if with_body:
+            self.wfile.write(body)
+        return None
 
     def log_message(self, format: str, *arguments: Any) -> None:
         pass
 
 
 @pytest.fixture
-def hub(folder: Path) -> Iterator[str]:
+def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A hub with the test's data; its address."""
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.parquet")}
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("_HubOfTest", (_Hub,), {"files": files}))
+    monkeypatch.setattr(_Hub, "files", files)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
