@@ -79,9 +79,10 @@ def fusion(data: Path, options: DataOptions, strategy: str | None, prompt: str |
     llm, embedded = models.classifier_for(RequestOptions.of(prompt, strategy)), models.embedded
     texts, labels = [one.text for one in loaded.examples], [one.labels for one in loaded.examples]
     answers = llm.classify(texts, taxonomy)
-    fitted = fit_fusion(answers, embedded.classify(texts, taxonomy), labels, taxonomy)
-    kind = examples_kind(shown, taxonomy)
-    keys = {store.key(answer.source, embedded.name, kind) for answer in answers if not answer.problem}
+    others = embedded.classify(texts, taxonomy)
+    fitted = fit_fusion(answers, others, labels, taxonomy)
+    kind, pairs = examples_kind(shown, taxonomy), zip(answers, others, strict=True)
+    keys = {store.key(one.source, other.source.model, kind) for one, other in pairs if not one.problem}
     store.put(dict.fromkeys(keys, fitted.weights))
     if as_json:
         return print_json({**asdict(fitted), "path": path})
@@ -126,10 +127,9 @@ def calibrate(
     from eval.calibration import correct_bias, labels_at_once, tune_threshold
     from eval.datasets import texts_of
     from llm.calibration.thresholds import ThresholdStore
-    from llm.embedded.matcher import matcher
     from llm.wrappers.combined import Shortlist
     from marquee.backends import backend_of
-    from marquee.factory import RequestOptions, candidates_of, language_model
+    from marquee.factory import RequestOptions, candidates_of, in_process, language_model
     from marquee.few_shot import example_selector
     from prompts import registry
     from prompts.files import check_output
@@ -155,7 +155,7 @@ def calibrate(
         loaded = options.load(data)
         taxonomy = labels_at_once(loaded.taxonomy, settings.hierarchy_beam)
         offered = candidates_of(settings, taxonomy)
-        around = partial(Shortlist, matcher(), candidates=offered) if offered else None
+        around = partial(Shortlist, in_process(settings, MiniLM()), candidates=offered) if offered else None
         tuned = tune_threshold(model, taxonomy, path, loaded.examples, data.name, around)
         learned, quality = tuned.threshold, {"texts": tuned.texts, "before": tuned.before, "after": tuned.after}
     if as_json:

@@ -8,6 +8,7 @@ from contextvars import copy_context
 
 from llm.classifier import Classifier, Prediction
 from llm.embedded.matcher import Matcher
+from llm.wrappers.languages import ByLanguage
 from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -30,7 +31,7 @@ def classify_pairs(
         pairs: texts and taxonomies.
         predict: the same classifier for pairs of a text, which is not empty, and a flat taxonomy.
     """
-    predict = predict or (classifier.predict if isinstance(classifier, Matcher) else None)
+    predict = predict or (classifier.predict if isinstance(classifier, Matcher | ByLanguage) else None)
     found: dict[int, Prediction] = {}
     if predict:
         shared = [

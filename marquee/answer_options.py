@@ -19,6 +19,7 @@ from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
 from llm.evidence.explaining import Explainer
 from llm.few_shot import StaticExamples
+from llm.wrappers.languages import ByLanguage
 from marquee.client import Client, ServiceAnswer, taxonomy_fields
 from marquee.factory import RequestOptions
 from prompts.errors import InvalidExamples, InvalidSetting, UnknownName, quoted
@@ -159,8 +160,9 @@ def classify_with_options(
     """
     if isinstance(classifier, Client):
         return classifier.answers(texts, {**taxonomy_fields(taxonomy), **request_fields(request, answer)}, taxonomy)
-    if request.score_type == "similarity" and isinstance(classifier, Matcher):
-        classifier = CosineClassifier(classifier.encoder)
+    english = classifier.english if isinstance(classifier, ByLanguage) else classifier
+    if request.score_type == "similarity" and isinstance(english, Matcher):
+        classifier = CosineClassifier(english.encoder)
     offered = answer.taxonomy_for(taxonomy, classifier.name)
     found = classifier.classify(texts, offered)
     genres = taxonomy.subject == "film"

@@ -22,6 +22,8 @@ from llm.wrappers.admission import AdmissionControl, MicroBatched, MicroBatchedP
 from llm.wrappers.cache import AnswerStore, Cached
 from llm.wrappers.combined import CANDIDATES, Cascade, Fallback, OrderEnsemble, Shortlist
 from llm.wrappers.fusion import Fusion, FusionStore
+from llm.wrappers.languages import ByLanguage
+from marquee import loaded_models
 from marquee.backends import backend_of
 from marquee.few_shot import example_selector
 from marquee.settings import Settings
@@ -32,7 +34,8 @@ from prompts.template import Prompt
 from similarity.encoders.minilm import MiniLM
 from similarity.micro_batching import Admission
 
-WARM_UP = "A first text, so that the first request finds the model loaded."
+# One text for each of the two classifiers, so that the first request finds them loaded.
+WARM_UP = ("A first text in English.", "Ein erster Text, der nicht auf Englisch ist.")
 
 
 @dataclass(frozen=True)
@@ -136,19 +139,20 @@ def create(
     taxonomy = registry.registered(settings.taxonomy)  # an unknown default is an error at the start
     shared = shipped.encoder if shipped else None
     encoder = shared if isinstance(shared, MiniLM) else MiniLM()
-    model = trained or (None if settings.pretrained else shipped) or in_process(settings, encoder)
+    own = by_language(settings, shipped) if shipped and not settings.pretrained else None
+    model = trained or own or in_process(settings, encoder)
     embedded_gate, model_gate = (
         Admission(settings.max_pending, monitor.on_reject(queue)) for queue in ("embedded", "model")
     )
-    passes = encoder.callers if isinstance(model, Matcher) else 1
+    passes = encoder.callers if isinstance(model, Matcher | ByLanguage) else 1
     embedded = MicroBatched(model, embedded_gate, monitor.on_batch, passes)
     pairs = cosine = None
-    if isinstance(model, Matcher):
+    if isinstance(model, Matcher | ByLanguage):
         pairs = MicroBatchedPairs(model.name, model.predict, embedded_gate, passes)
         cosine = MicroBatched(CosineClassifier(encoder), embedded_gate, monitor.on_batch, passes)
 
     def load_embedded() -> None:
-        embedded.classify([WARM_UP], taxonomy)
+        embedded.classify(WARM_UP, taxonomy)
 
     backend = backend_of(settings) if settings.uses_language_model else None
     if examples is None:
@@ -176,7 +180,7 @@ def classifier_of(
     encoder = MiniLM()
     embedded = in_process(settings, encoder)
     if not settings.uses_language_model:
-        cosine = CosineClassifier(encoder) if isinstance(embedded, Matcher) else None
+        cosine = CosineClassifier(encoder) if isinstance(embedded, Matcher | ByLanguage) else None
         return without_backend(settings, embedded, cosine)(options)
     examples = example_selector(settings, encoder, taxonomy or registry.taxonomy_at(settings.taxonomy))
     pending = Admission(settings.max_pending)
@@ -186,10 +190,16 @@ def classifier_of(
 def in_process(settings: Settings, encoder: MiniLM) -> Classifier:
     """The classifier that needs no language model: the pretrained one of the settings, else the embedded one."""
     if not settings.pretrained:
-        return matcher(encoder=encoder)
+        return by_language(settings, matcher(encoder=encoder))
     from llm.pretrained.classifier import pretrained
 
     return pretrained(settings.pretrained, settings.threshold)
+
+
+def by_language(settings: Settings, english: Matcher) -> Matcher | ByLanguage:
+    """The embedded classifier, with another one for other languages where the settings name an encoder for it."""
+    name = settings.encoder_multilingual
+    return ByLanguage(english, loaded_models.multilingual(name)) if name else english
 
 
 def without_backend(settings: Settings, model: Classifier, cosine: Classifier | None = None) -> ClassifierFor:

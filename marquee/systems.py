@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from eval.run import OpenedSystem, System
+from marquee import loaded_models
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.files import digest_of
 from prompts.network import without_login
@@ -16,9 +17,9 @@ from prompts.network import without_login
 if TYPE_CHECKING:
     from llm.backends.backend import Backend
     from llm.embedded.cosine import CosineClassifier
-    from llm.embedded.matcher import Matcher
     from llm.few_shot import StaticExamples
     from llm.spending.costs import Preview
+    from llm.wrappers.languages import PairClassifier
     from marquee.factory import RequestOptions
     from marquee.settings import Settings
     from prompts.taxonomy import Taxonomy
@@ -132,17 +133,17 @@ def folder_name(spec: str) -> str:
 
 def _embedded(spec: str, rest: str, context: SystemContext) -> System:
     from llm.embedded.matcher import SHIPPED
-    from marquee import loaded_models
+    from marquee.factory import by_language
 
     path = Path(rest) if rest else SHIPPED
     if not path.is_file():
         raise InvalidSetting(f"{spec!r}: there is no file of weights at {path}; make one with `main.py train matcher`")
-    return _in_process(spec, {"weights": digest_of(path)}, loaded_models.embedded(path), context)
+    setup = {"weights": digest_of(path), **loaded_models.multilingual_setup(context.settings().encoder_multilingual)}
+    return _in_process(spec, setup, by_language(context.settings(), loaded_models.embedded(path)), context)
 
 
 def _plain(spec: str, rest: str, context: SystemContext) -> System:
     from llm.embedded.cosine import CosineClassifier
-    from marquee import loaded_models
 
     if rest:
         raise InvalidSetting(f"{spec!r}: minilm-plain takes nothing after it")
@@ -151,14 +152,13 @@ def _plain(spec: str, rest: str, context: SystemContext) -> System:
 
 def _pretrained(spec: str, rest: str, context: SystemContext) -> System:
     """A pretrained zero-shot model of Hugging Face's libraries; its name has the digest of its files."""
-    from marquee import loaded_models
     from marquee.factory import WARM_UP, RequestOptions, without_backend
 
     settings = context.settings(classifier=spec)
     model = loaded_models.pretrained(spec, settings.threshold)
 
     def opened() -> OpenedSystem:
-        model.classify([WARM_UP], context.taxonomy)
+        model.classify(WARM_UP, context.taxonomy)
         classifier = without_backend(settings, model)(RequestOptions(cache=context.cache))
         return OpenedSystem(classifier, model.decode_rule(context.taxonomy))
 
@@ -166,12 +166,12 @@ def _pretrained(spec: str, rest: str, context: SystemContext) -> System:
 
 
 def _in_process(
-    spec: str, setup: Mapping[str, Any], classifier: Matcher | CosineClassifier, context: SystemContext
+    spec: str, setup: Mapping[str, Any], classifier: PairClassifier | CosineClassifier, context: SystemContext
 ) -> System:
     from marquee.factory import WARM_UP
 
     def opened() -> OpenedSystem:
-        classifier.classify([WARM_UP], context.taxonomy)
+        classifier.classify(WARM_UP, context.taxonomy)
         return OpenedSystem(classifier, classifier.decode_rule)
 
     return System(spec, {"model": classifier.name, **setup}, opened)
@@ -179,11 +179,10 @@ def _in_process(
 
 def _service(spec: str, url: str, context: SystemContext) -> System:
     from marquee.client import Client
-    from marquee.settings import read_settings
 
     if not url.startswith(("http://", "https://")):
         raise InvalidSetting(f"{spec!r}: write service:URL, such as service:http://127.0.0.1:5000")
-    key = read_settings().key.get_secret_value()
+    key = context.settings().key.get_secret_value()
     return System(without_login(spec), {}, lambda: OpenedSystem(Client(url, context.cache, key=key)))
 
 
@@ -221,13 +220,13 @@ def _language_model(
     from llm.calibration.thresholds import ThresholdStore
     from llm.few_shot import examples_kind
     from llm.wrappers.fusion import FusionStore
-    from marquee import factory, loaded_models
+    from marquee import factory
     from marquee.backends import backend_of
     from marquee.estimates import estimate
     from marquee.few_shot import example_selector
 
     examples = example_selector(settings, loaded_models.encoder(), context.taxonomy, context.excluded)
-    models = factory.create(settings, examples=examples, shipped=loaded_models.embedded())
+    models = factory.create(settings, examples=examples, shipped=(embedded := loaded_models.embedded()))
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
     bare_model = factory.language_model(backend_of(settings), settings, options, thresholds, examples)
     weights = FusionStore(factory.fusion_path(settings))
@@ -236,7 +235,7 @@ def _language_model(
         if not settings.fusion:
             return bare_model.decode_rule(text, taxonomy)
         shown = examples_kind(bare_model.examples, taxonomy)
-        return weights.rule(weights.key(bare_model.source(text, taxonomy), models.embedded.name, shown), taxonomy)
+        return weights.rule(weights.key(bare_model.source(text, taxonomy), embedded.name, shown), taxonomy)
 
     def opened() -> OpenedSystem:
         if problem := models.check():
@@ -248,7 +247,7 @@ def _language_model(
     def previewed(texts: Sequence[Text]) -> Preview:
         return estimate(bare_model, settings, models.embedded, texts, context.taxonomy)
 
-    fused = {"fusion": models.embedded.name} if settings.fusion else {}
+    fused = {"fusion": embedded.name} if settings.fusion else {}
     identity = {**_requested(settings), **_identity(settings, options, context), **fused, **around}
     return System(spec, identity, opened, previewed)
 
@@ -280,6 +279,7 @@ def _identity(settings: Settings, options: RequestOptions, context: SystemContex
         **({"beam": settings.hierarchy_beam} if isinstance(context.taxonomy, Hierarchy) else {}),
         "examples": digest_of(settings.examples_path) if settings.examples_path else None,
         "examples_nearest": settings.examples_nearest,
+        **loaded_models.multilingual_setup(settings.encoder_multilingual),
     }
 
 

@@ -37,7 +37,7 @@ def trained_system(spec: str, rest: str, taxonomy: Taxonomy, others: Iterable[st
         from marquee.factory import WARM_UP
 
         model = load(folder)
-        model.classify([WARM_UP], model.taxonomy)
+        model.classify(WARM_UP, model.taxonomy)
         return OpenedSystem(model, _trained_rule(made))
 
     return System(

