@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from prompts.files import digest_of, folder_state
 
 if TYPE_CHECKING:
-    from llm.embedded.multilingual import MultilingualClassifier
-
     from llm.backends.local_backend import LocalBackend
     from llm.embedded.matcher import Matcher
+    from llm.embedded.multilingual import MultilingualClassifier
     from llm.pretrained.classifier import PretrainedClassifier
     from similarity.encoders.minilm import MiniLM
 
@@ -33,7 +32,9 @@ def multilingual(name: str) -> MultilingualClassifier:
 
 def multilingual_setup(name: str) -> Mapping[str, str]:
     """The entry of a manifest for that encoder, with its version; empty without a name."""
-    return {"multilingual": multilingual(name).encoder.versioned_name} if name else {}
+    from similarity.encoders.multilingual import multilingual_encoder
+
+    return {"multilingual": multilingual_encoder(name).versioned_name} if name else {}
 
 
 @lru_cache(maxsize=1)
@@ -68,7 +69,6 @@ def _matcher(path: Path, digest: str) -> Matcher:
 @lru_cache(maxsize=1)
 def _multilingual(name: str, state: object) -> MultilingualClassifier:
     from llm.embedded.multilingual import MultilingualClassifier
-
     from similarity.encoders.multilingual import multilingual_encoder
 
     return MultilingualClassifier(multilingual_encoder(name))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llm.classifier import AnswerSource, Prediction, ScoreType, no_text
-from llm.embedded.cosine import COHORT, LABEL_CACHE_BYTES, described
+from llm.embedded.cosine import COHORT, LABEL_CACHE_BYTES, TextEncoder, described
 from llm.embedded.neutral_sentences import SENTENCES
 from llm.hierarchical import by_leaves
 from prompts.hierarchy import Hierarchy
@@ -34,8 +34,6 @@ from similarity.native import one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-    from similarity.encoders.multilingual import MultilingualEncoder
 
     Array = NDArray[np.float32]
 
@@ -82,7 +80,7 @@ class MultilingualClassifier:
     Texts and labels may be in different languages. Label vectors are cached by taxonomy, up to ``max_bytes``.
     """
 
-    encoder: MultilingualEncoder
+    encoder: TextEncoder
     max_bytes: int = LABEL_CACHE_BYTES
     _cache: LRUCache[str, _Labels] = field(init=False, repr=False)
 

@@ -18,6 +18,7 @@ from llm.backends.backend import FakeBackend
 from llm.classifier import Classifier, Prediction
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
+from llm.embedded.multilingual import MultilingualClassifier
 from llm.hierarchical import Hierarchical
 from llm.language_model import LanguageModel
 from llm.pretrained.classifier import pretrained
@@ -27,6 +28,7 @@ from llm.wrappers.admission import AdmissionControl, MicroBatched
 from llm.wrappers.cache import AnswerStore, Cached
 from llm.wrappers.combined import Cascade, Fallback, OrderEnsemble, Shortlist
 from llm.wrappers.fusion import Fusion
+from llm.wrappers.languages import ByLanguage
 from marquee.client import Client
 from marquee.sklearn import MarqueeClassifier
 from prompts import registry
@@ -80,6 +82,8 @@ def classifiers(embedded: Matcher, plain: CosineClassifier, tmp_path: Path) -> d
         Fusion(MODEL, embedded),
         Rehearsal(MODEL, embedded),
         OrderEnsemble(MODEL, 2),
+        MultilingualClassifier(embedded.encoder),
+        ByLanguage(embedded, MultilingualClassifier(embedded.encoder)),
         Hierarchical(MODEL, 2),
         pretrained(f"hf:{entailment(tmp_path / 'nli')}"),
         Trained("words", TMDB, Even(), Decoding("global", (0.9,) * len(TMDB.names)), {}),
