@@ -21,7 +21,7 @@ from eval.datasets.families import families
 from eval.metrics import METRICS, indicator, macro_average_precision, reliability_curve
 from llm.classifier import Classifier, Prediction
 from marquee import loaded_models
-from marquee.factory import by_language
+from marquee.factory import WARM_UP, by_language
 from marquee.settings import read_settings
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -83,7 +83,7 @@ def _systems(encoder: str) -> dict[str, Classifier]:
     embedded = loaded_models.embedded()
     found = {"embedded": embedded, encoder: by_language(read_settings(encoder_multilingual=encoder), embedded)}
     for system in found.values():
-        system.classify(["Das ist ein erster Text, der noch nicht zählt."], Taxonomy.of(["a", "b"]))
+        system.classify(WARM_UP, Taxonomy.of(["a", "b"]))
     return dict(found)
 
 

@@ -35,7 +35,7 @@ from similarity.encoders.minilm import MiniLM
 from similarity.micro_batching import Admission
 
 # One text for each of the two classifiers, so that the first request finds them loaded.
-WARM_UP = ("A first text in English.", "Ein erster Text, der nicht auf Englisch ist.")
+WARM_UP = ("A first text in English.", "Ein erster Text auf Deutsch, der die Modelle lädt.")
 
 
 @dataclass(frozen=True)
