@@ -34,7 +34,6 @@ from prompts.template import Prompt
 from similarity.encoders.minilm import MiniLM
 from similarity.micro_batching import Admission
 
-# One text for each of the two classifiers, so that the first request finds them loaded.
 WARM_UP = ("A first text in English.", "Ein erster Text auf Deutsch, der die Modelle lädt.")
 
 
@@ -137,10 +136,8 @@ def create(
     if trained:
         settings = settings.model_copy(update={"classifier": "embedded"})
     taxonomy = registry.registered(settings.taxonomy)  # an unknown default is an error at the start
-    shared = shipped.encoder if shipped else None
-    encoder = shared if isinstance(shared, MiniLM) else MiniLM()
-    own = by_language(settings, shipped) if shipped and not settings.pretrained else None
-    model = trained or own or in_process(settings, encoder)
+    encoder = shipped.encoder if shipped and isinstance(shipped.encoder, MiniLM) else MiniLM()
+    model = trained or in_process(settings, encoder, shipped)
     embedded_gate, model_gate = (
         Admission(settings.max_pending, monitor.on_reject(queue)) for queue in ("embedded", "model")
     )
@@ -187,10 +184,10 @@ def classifier_of(
     return classifiers(backend_of(settings), settings, embedded, examples, pending)(options)
 
 
-def in_process(settings: Settings, encoder: MiniLM) -> Classifier:
+def in_process(settings: Settings, encoder: MiniLM, shipped: Matcher | None = None) -> Classifier:
     """The classifier that needs no language model: the pretrained one of the settings, else the embedded one."""
     if not settings.pretrained:
-        return by_language(settings, matcher(encoder=encoder))
+        return by_language(settings, shipped or matcher(encoder=encoder))
     from llm.pretrained.classifier import pretrained
 
     return pretrained(settings.pretrained, settings.threshold)
