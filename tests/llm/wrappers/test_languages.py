@@ -100,10 +100,10 @@ def test_the_service_answers_by_the_encoder_of_the_setting(setting: str, embedde
     german, english = client.post("/classify", json=body).get_json()["results"]
     assert (german["model"], english["model"]) == (setting, embedded.name)
     assert "warnings" not in german
-    several = {"text": GERMAN, "taxonomies": {"a": {"labels": ["billing", "delivery"]}, "b": {"labels": ["x", "y"]}}}
+    several = {"text": GERMAN, "taxonomies": ["sentiment", "tickets"]}
     answered = client.post("/classify", json=several).get_json()["taxonomies"]
     assert {one["model"] for one in answered.values()} == {setting}
-    question = {"type": "predicate", "text": "is about delivery"}
+    question = {"type": "predicate", "instructions": "The parcel is late."}
     typed = client.post("/v1/decisions", json={"model": "marquee", "input": GERMAN, "questions": [question]})
     assert typed.get_json()["model"] == setting, typed.get_json()
     explained = client.post("/classify", json={"text": GERMAN, "labels": ["a", "b"], "explain": True}).get_json()
