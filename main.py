@@ -16,6 +16,7 @@ from cli import (
     distil,
     evaluate,
     evaluate_similar,
+    fit,
     inventory,
     keys,
     mcp,
@@ -59,7 +60,16 @@ main.add_section(
     benchmark.benchmark,
     evaluate_similar.evaluate_similar,
 )
-main.add_section("Train", train.train, tune.refit, distil.distil, tune.calibrate, cascade.cascade, tune.fusion)
+main.add_section(
+    "Train",
+    train.train,
+    fit.fit,
+    tune.refit,
+    distil.distil,
+    tune.calibrate,
+    cascade.cascade,
+    tune.fusion,
+)
 main.add_section("Operate", serve.serve, mcp.mcp_command, keys.keys_group, inventory.probe, inventory.reference)
 main.add_section(
     "Data", prepare.data, prepare.split, prepare.enrich, prepare.corpus_command, similar.index, similar.film_map

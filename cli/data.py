@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from cli.arguments import PATH, collected, dialect_options, say
-from cli.names import taxonomy_option
+from cli.names import optional_taxonomy, taxonomy_option
 
 if TYPE_CHECKING:
     from eval.datasets import Fields, LoadedDataset
@@ -106,9 +106,8 @@ class DataOptions:
         )  # fmt: skip
 
 
-_COLUMNS = (
-    click.option("--format", "data_format", help=f"Format: {_FORMATS}.  [default: detected from the path]"),
-    taxonomy_option,
+_FORMAT = click.option("--format", "data_format", help=f"Format: {_FORMATS}.  [default: detected from the path]")
+_FIELDS = (
     click.option("--text-field", help="Column of the text.  [default: description, or the format's own]"),
     click.option("--title-field", help="Column of the title; used with the text."),
     click.option("--labels-field", help="Column of the labels: a list or names.  [default: genres, or the format's]"),
@@ -121,12 +120,22 @@ _COLUMNS = (
         help="A label outside the taxonomy: an error, or dropped and counted.",
     ),
 )
+_COLUMNS = (_FORMAT, taxonomy_option, *_FIELDS)
 _SPLIT_FILE = click.option("--split-file", type=PATH, help="Frozen split of the data; see `main.py split`.")
 _MIN_LABEL_COUNT = click.option(
     "--min-label-count", type=click.IntRange(0), default=0, help="Drop labels with fewer training examples."
 )
 
 column_options = collected(DataOptions, "options", *_COLUMNS)
+# For `fit`, which takes the labels of the table without --taxonomy: the taxonomy is None then.
+columns_and_labels = collected(
+    DataOptions,
+    "options",
+    _FORMAT,
+    optional_taxonomy,
+    *_FIELDS,
+    click.option("--split", help="Only rows of this split.  [default: all but test]"),
+)
 whole_data_options = collected(DataOptions, "options", _SPLIT_FILE, _MIN_LABEL_COUNT, *_COLUMNS)
 
 

@@ -112,3 +112,9 @@ taxonomy_option = click.option(
     shell_complete=complete_taxonomy,
     help="Taxonomy: a name (see `main.py taxonomies`) or a YAML file.  [default: MARQUEE_TAXONOMY]",
 )
+optional_taxonomy = click.option(
+    "--taxonomy",
+    type=TaxonomyType(),
+    shell_complete=complete_taxonomy,
+    help="Taxonomy: a name or a YAML file.  [default: the labels of the table]",
+)

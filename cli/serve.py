@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from llm.backends.child_server import ChildServer, OnProgress
     from marquee.settings import Settings
-    from prompts.taxonomy import Taxonomy
 
 
 EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon."
@@ -95,7 +94,7 @@ def serve(
         raise click.UsageError("--adapter changes a language model; give --local or --vllm beside it")
     server: ChildServer | None = None
     if trained is not None:
-        overrides["taxonomy"] = _taxonomy_of(trained).name
+        overrides["taxonomy"] = _taxonomy_of(trained)
     file = gguf if own or endpoint.given else gguf_in_settings() or None
     if vllm_model is not None:
         settings, server = with_vllm(vllm_model, **overrides, model=endpoint.model)
@@ -236,20 +235,27 @@ def _shared_metrics() -> Iterator[None]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _taxonomy_of(trained: Path) -> Taxonomy:
-    """The taxonomy of a trained baseline; the registered one must be the same."""
+def _taxonomy_of(trained: Path) -> str:
+    """The name of a trained baseline's taxonomy, or its file in the folder where that name is not registered.
+
+    Raises:
+        UsageError: another taxonomy is registered under the name.
+    """
     from eval.baselines.trained import read_manifest
     from marquee.settings import use_own_folders
     from prompts import registry
 
     use_own_folders()
     _, taxonomy, _ = read_manifest(trained)
+    own = trained / f"{taxonomy.name}.yaml"
+    if taxonomy.name not in registry.taxonomies() and own.is_file():
+        return str(own)
     registered = registry.taxonomy(taxonomy.name)
     if registered.digest != taxonomy.digest:
         raise click.UsageError(
             f"{trained} was trained for {taxonomy.versioned_name}, which is {registered.digest} by now; train again"
         )
-    return registered
+    return registered.name
 
 
 def _classifier_in_words(settings: Settings, trained: Path | None) -> str:

@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 _METRICS = ("micro-F1", "macro-F1", "Jaccard", "subset accuracy")
 _VALIDATION = click.option("--validation-split", default="validation", help="Split for choices and thresholds.")
 _OUT = click.option("--out", type=PATH, help="Folder to write to.  [default: var/models/NAME-TAXONOMY]")
-_SEED = click.option("--seed", type=int, default=0, help="Seed of everything random.")
+SEED = click.option("--seed", type=int, default=0, help="Seed of everything random.")
 _MORE_TEXTS = click.option(
     "--more-texts", type=PATH, help="Another table of the same films (title, year); its texts are added."
 )
-_DECODING = decorated(
+DECODING = decorated(
     click.option("--decode", type=click.Choice(["global", "per-label", "top-k"]), help="How scores become labels."),
     click.option(
         "--objective",
@@ -87,9 +87,9 @@ def _add_baseline(name: str, kind: Kind) -> click.Command:
     @_VALIDATION
     @_OUT
     @_MORE_TEXTS
-    @_DECODING
+    @DECODING
     @settings_options(kind.defaults)
-    @_SEED
+    @SEED
     @json_option
     def command(**values: Any) -> None:
         _train_baseline(name, **values)
@@ -106,9 +106,9 @@ def _add_baseline(name: str, kind: Kind) -> click.Command:
 @data_options(split="train")
 @_VALIDATION
 @_OUT
-@_DECODING
+@DECODING
 @click.option("--part", "parts", multiple=True, required=True, help="Folder of an earlier training; repeat it.")
-@_SEED
+@SEED
 @json_option
 def blend(**values: Any) -> None:
     """Average the scores of trained baselines with weights from the validation texts."""
@@ -170,7 +170,7 @@ def _train_baseline(
     default=None,
     help="Recompute activations to save memory.  [default: --checkpointing]",
 )
-@_SEED
+@SEED
 @json_option
 def lora(
     data: Path, options: DataOptions, validation_split: str, out: Path | None, strategy: Form | None,
@@ -219,7 +219,7 @@ def _print_lora(manifest: Mapping[str, Any], folder: Path, as_json: bool) -> Non
 @click.option("--out", type=PATH, default=Path("var/models/matcher.safetensors"), help="File to write.")
 @click.option("--limit", type=click.IntRange(1), help="Maximum number of films, and of reviews.")
 @click.option("--epochs", type=click.IntRange(1), help="Epochs of the first cycle.  [default: 2]")
-@_SEED
+@SEED
 @json_option
 def matcher(
     data: Path, reviews: Path, out: Path, limit: int | None, epochs: int | None, seed: int, as_json: bool

@@ -17,6 +17,7 @@ SETTINGS: Mapping[str, tuple[Any, str]] = {
     "c": (_ABOVE_0, "Inverse of regularisation."),
     "neighbours": (_POSITIVE, "Number of neighbours."),
     "trials": (_POSITIVE, "Trials of the random search."),
+    "folds": (click.IntRange(2), "Parts of the cross-validation."),
     "encoder": (click.Choice(["minilm", "matcher"]), "minilm (original), or matcher (fine-tuned for labels)."),
     "epochs": (_POSITIVE, "Maximum number of epochs."),
     "patience": (_POSITIVE, "Epochs without gain before training stops."),
@@ -71,6 +72,7 @@ KINDS: Mapping[str, Mapping[str, Kind]] = {
         "tfidf-lr": Kind("Logistic regression.", {**_TFIDF, "c": 1.0}),
     },
     "Sentence encoders": {
+        "few-examples": Kind("Linear models over frozen vectors and words; see `fit`.", {"folds": 5}),
         "minilm-mlp": Kind("Neural network over MiniLM's vectors.", _MLP),
         "hybrid": Kind("minilm-mlp and tfidf-lr together.", {**_TFIDF, "c": 1.0, **_MLP}),
         "minilm": Kind("Fine-tuned MiniLM.", {"base": "the installed MiniLM", **_FINE_TUNING, "lr": 1e-4}),

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from marquee.client import Client
     from marquee.dataframes import classify_dataframe
     from marquee.evaluation import evaluate
+    from marquee.fitting import fit
     from marquee.settings import Settings
     from marquee.sklearn import MarqueeClassifier
     from prompts.errors import MarqueeError
@@ -52,6 +53,7 @@ __all__ = [
     "classify_pairs",
     "estimate_cost",
     "evaluate",
+    "fit",
     "load_classifier",
     "load_prompt",
     "load_taxonomy",
@@ -119,6 +121,10 @@ def _loaded(name: str) -> object:
         from marquee import evaluation
 
         return evaluation.evaluate
+    if name == "fit":
+        from marquee import fitting
+
+        return fitting.fit
     from marquee import classification
 
     return getattr(classification, name)

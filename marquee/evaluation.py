@@ -208,14 +208,20 @@ def evaluate(
         raise InvalidSetting(f"{cap}: {loaded.name} is loaded, and its cost cannot be estimated; give it by name")
     folder = _WorkFolder()
     path, fields = as_file(data, test, folder.path / "data.jsonl", Fields(text, labels, id, title))
-    closed = taxonomy_in(records(path, fields).rows) if taxonomy is None else load_taxonomy(taxonomy)
-    if not (taxonomy is None or isinstance(taxonomy, str | Path | Taxonomy)):
-        # Labels alone do not say whether a text may have several; the rows do.
-        closed = Taxonomy.of(closed.labels, multi=taxonomy_in(records(path, fields).rows).multi)
+    closed = taxonomy_for(taxonomy, path, fields)
     parts = DataParts(path, fields, closed, min_label_count, drop_unknown_labels)
     if test is not None or any(_is_baseline(system) for system in named):
         parts = parts.divided(seed, folder.path / "split.json")
     return _measured(named, parts, seed, limit, folder, cap, explain)
+
+
+def taxonomy_for(taxonomy: TaxonomyLike | None, path: Path, fields: Fields) -> Taxonomy:
+    """The taxonomy as in ``load_taxonomy``; None: the labels that occur in the rows of a file."""
+    if isinstance(taxonomy, str | Path | Taxonomy):
+        return load_taxonomy(taxonomy)
+    found = taxonomy_in(records(path, fields).rows)
+    # Labels alone do not say whether a text may have several; the rows do.
+    return found if taxonomy is None else Taxonomy.of(load_taxonomy(taxonomy).labels, multi=found.multi)
 
 
 def _measured(

@@ -76,6 +76,12 @@ def _mlp(name: str) -> Baseline:
     return Baseline(mlp.MLPSettings, mlp.fit, mlp.MLP.restore, mlp.refit, uses_soft_labels=True)
 
 
+def _few_examples(name: str) -> Baseline:
+    from eval.baselines import few_examples as models
+
+    return Baseline(models.FewExamplesSettings, models.fit, models.FrozenHead.restore)
+
+
 def _ensemble(name: str) -> Baseline:
     from eval.baselines import ensemble as models
 
@@ -101,6 +107,7 @@ BASELINES: Mapping[str, Callable[[str], Baseline]] = {
     "tfidf-svm": _tfidf,
     "tfidf-knn": _tfidf,
     "tfidf-lr": _tfidf,
+    "few-examples": _few_examples,
     "minilm-mlp": _mlp,
     "hybrid": _ensemble,
     "minilm": _fine_tuned,

@@ -17,8 +17,9 @@ from eval.datasets import Example
 from eval.metrics import Labels, indicator
 from llm.classifier import AnswerSource, Prediction, no_text
 from prompts.errors import InvalidDataset, InvalidSetting, InvalidTaxonomy, OtherTaxonomy
-from prompts.files import digest_of, read_json
+from prompts.files import digest_of, read_json, write_text_atomically
 from prompts.taxonomy import Label, Taxonomy
+from prompts.taxonomy_file import as_yaml
 from prompts.text import Text, checked_texts
 
 Probabilities = NDArray[np.float32]
@@ -185,6 +186,13 @@ class Trained:
             next(answers) if text else Prediction((), source, problem=no_text(original))
             for original, text in zip(originals, sentences, strict=True)
         ]
+
+    def save(self, folder: Path) -> None:
+        """Write weights, taxonomy (a YAML file of its name) and manifest into an existing folder."""
+        self.scorer.save(folder)
+        if Path(self.taxonomy.name).name == self.taxonomy.name:  # a program may give it any name
+            write_text_atomically(folder / f"{self.taxonomy.name}.yaml", as_yaml(self.taxonomy))
+        write_manifest(folder, self.manifest)
 
     def _predictions(self, texts: Sequence[str], taxonomy: Taxonomy, source: AnswerSource) -> list[Prediction]:
         scores = self.scorer.probabilities(texts)

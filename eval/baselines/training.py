@@ -30,7 +30,6 @@ from eval.baselines.trained import (
     TrainingData,
     read_manifest,
     untracked,
-    write_manifest,
 )
 from eval.datasets import Example
 from eval.manifest import libraries
@@ -110,14 +109,16 @@ def train(
     seconds = round(time.perf_counter() - start, 1)
     scores = scorer.probabilities(complete.texts)
     decoding = _decoding(plan, kind, scorer, scores, complete, taxonomy)
-    manifest = _manifest_head(plan, taxonomy, train_split, validation_split) | {
+    manifest = manifest_head(plan, taxonomy, train_split, validation_split) | {
         "settings": asdict(settings),
         "notes": scorer.train_info(),
         "decoding": decoding.as_json(),
         "validation": _metrics(scores, complete, decoding, taxonomy),
         "seconds": seconds,
     }
-    return _saved(Trained(plan.kind, taxonomy, scorer, decoding, manifest), out)
+    trained = Trained(plan.kind, taxonomy, scorer, decoding, manifest)
+    trained.save(out)
+    return trained
 
 
 def check_splits(training: Sequence[Example], validation: Sequence[Example]) -> None:
@@ -137,7 +138,7 @@ def clear(out: Path) -> None:
         shutil.rmtree(scratch)
 
 
-def _manifest_head(plan: TrainingPlan, taxonomy: Taxonomy, training: Split, validation: Split) -> dict[str, Any]:
+def manifest_head(plan: TrainingPlan, taxonomy: Taxonomy, training: Split, validation: Split) -> dict[str, Any]:
     """The entries of a manifest that are known before the training."""
     return {
         "format": FORMAT,
@@ -172,12 +173,6 @@ def _metrics(scores: Probabilities, validation: Split, decoding: Decoding, taxon
     return {name: round(float(metric(validation.truth, predicted)), 4) for name, metric in METRICS.items()}
 
 
-def _saved(trained: Trained, out: Path) -> Trained:
-    trained.scorer.save(out)
-    write_manifest(out, trained.manifest)
-    return trained
-
-
 @dataclass(frozen=True)
 class Refit:
     """Trains again on the training and validation texts of a finished training.
@@ -208,12 +203,15 @@ class Refit:
         with tempfile.TemporaryDirectory(dir=out, prefix=_SCRATCH) as scratch:
             trained = self._refitted(folder, Path(scratch))
         clear(out)
-        return _saved(trained, out)
+        trained.save(out)
+        return trained
 
     def _refitted(self, folder: Path, scratch: Path) -> Trained:
         first, taxonomy, decoding = read_manifest(folder)
         if "refit" in first:
             raise InvalidSetting(f"{folder} is a refit; name the training before it")
+        if "cross_validation" in first:
+            raise InvalidSetting(f"{folder} was trained by `fit`, on all of its texts; there is nothing to add")
         if "teacher" in first:
             raise InvalidSetting(f"{folder} was trained on a language model's labels; a refit needs human labels")
         both = self._texts_of(first, taxonomy, folder)

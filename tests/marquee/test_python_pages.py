@@ -31,7 +31,7 @@ def speaks(handler: BaseHTTPRequestHandler) -> None:
     body(200, {"id": "x", "object": "chat.completion", "model": "m", "choices": [choice]})(handler)
 
 
-@pytest.mark.parametrize(("name", "examples"), [("python", 25), ("scikit-learn", 20), ("evidence", 5)])
+@pytest.mark.parametrize(("name", "examples"), [("python", 30), ("scikit-learn", 20), ("evidence", 5)])
 def test_the_examples_run_as_they_stand(
     name: str, examples: int, embedded: Matcher, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

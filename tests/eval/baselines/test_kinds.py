@@ -127,7 +127,7 @@ def test_the_manifest_tells_where_it_comes_from(kinds: dict[str, Path]) -> None:
 
 def test_nothing_is_pickled(kinds: dict[str, Path]) -> None:
     suffixes = {path.suffix for folder in kinds.values() for path in folder.rglob("*") if path.is_file()}
-    assert suffixes <= {".json", ".npz", ".safetensors", ".txt"}
+    assert suffixes <= {".json", ".npz", ".safetensors", ".txt", ".yaml"}
 
 
 def test_a_blend_is_the_weighted_mean_of_its_parts_and_no_worse(kinds: dict[str, Path], tmp_path: Path) -> None:
@@ -171,7 +171,9 @@ def test_thresholds_of_other_weights_are_not_used(kinds: dict[str, Path], tmp_pa
         load(folder)
 
 
-@pytest.mark.parametrize("name", ["random", "tfidf-nb", "tfidf-svm", "tfidf-knn", "tfidf-lr", "distilbert"])
+@pytest.mark.parametrize(
+    "name", ["random", "tfidf-nb", "tfidf-svm", "tfidf-knn", "tfidf-lr", "few-examples", "distilbert"]
+)
 def test_of_one_label_a_text_scores_share_one(name: str, tmp_path: Path, encoder: Path) -> None:
     settings = FINE_TUNING | {"base": str(encoder), "length_weight": 1.0} if name == "distilbert" else {}
     training, validation = examples(100, SINGLE), examples(60, SINGLE, seed=2)
