@@ -16,9 +16,11 @@ from cli import (
     distil,
     evaluate,
     evaluate_similar,
+    feedback,
     fit,
     inventory,
     keys,
+    learn,
     mcp,
     prepare,
     serve,
@@ -69,8 +71,17 @@ main.add_section(
     tune.calibrate,
     cascade.cascade,
     tune.fusion,
+    learn.learn,
 )
-main.add_section("Operate", serve.serve, mcp.mcp_command, keys.keys_group, inventory.probe, inventory.reference)
+main.add_section(
+    "Operate",
+    serve.serve,
+    mcp.mcp_command,
+    keys.keys_group,
+    feedback.feedback_group,
+    inventory.probe,
+    inventory.reference,
+)
 main.add_section(
     "Data", prepare.data, prepare.split, prepare.enrich, prepare.corpus_command, similar.index, similar.film_map
 )

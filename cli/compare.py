@@ -39,14 +39,15 @@ def compare(run_a: Path, run_b: Path, common: bool, margin: float | None, as_jso
     if as_json:
         print_json(result.as_json() | ({"gate": asdict(gated)} if gated else {}))
     else:
-        _print_comparison(result)
+        print_comparison(result)
         if gated:
             click.echo(gated.summary)
     if gated and not gated.passed:
         raise SystemExit(1)
 
 
-def _print_comparison(result: Comparison) -> None:
+def print_comparison(result: Comparison) -> None:
+    """Print the differences between two runs, and the verdict."""
     from eval.significance import RESAMPLES, SWAPS
 
     a, b = result.pair.a, result.pair.b

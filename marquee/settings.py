@@ -135,6 +135,17 @@ class Settings(BaseModel):
         0, ge=0, le=10, description="reverse proxies in front of the service; 0 ignores their X-Forwarded headers"
     )
     rate_storage: str = Field("memory://", description="storage of the rate limit; redis://… for several processes")
+    feedback: bool = Field(False, description="record answers for a while and store feedback on them (POST /feedback)")
+    feedback_texts: bool = Field(False, description="store the texts of answers and feedback; otherwise digests")
+    feedback_path: Path = Field(Path("var/feedback.sqlite"), description="SQLite file of answers and feedback")
+    feedback_megabytes: int = Field(
+        256, ge=1, description="maximum size of that file in MB; then answers are dropped, and new feedback is refused"
+    )
+    feedback_hours: float = Field(24.0, gt=0, description="hours for which an answer is recorded")
+    feedback_answers: int = Field(
+        100_000, ge=1, description="maximum number of recorded answers; the oldest are dropped"
+    )
+    learned_path: Path = Field(Path("var/learned"), description="folder of what `learn` has learned from feedback")
     workers: int = Field(1, ge=1, le=64, description="worker processes; each loads the model")
     threads: int = Field(96, ge=2, le=1024, description="concurrent connections per process")
     max_pending: int = Field(64, ge=1, le=1000, description="maximum number of pending requests; more get 503")

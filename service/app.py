@@ -13,8 +13,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from llm.request_context import waiting_problem
 from prompts.errors import InvalidExamples, InvalidSetting, InvalidTaxonomy, OtherTaxonomy, UnknownName, quoted
-from service import classification, request_hooks, routes
-from service.problems import KINDS, RequestProblem, problem_body
+from service import classification, feedback, request_hooks, routes
+from service.problem_kinds import KINDS
+from service.problems import RequestProblem, problem_body
 from service.services import Services
 from similarity.errors import (
     Disconnected,
@@ -67,6 +68,7 @@ def create_app(services: Services) -> Flask:
     request_hooks.install(app, services.metrics, services.limits.seconds, services.origins)
     request_hooks.install_access_control(app, services.access)
     app.register_blueprint(classification.blueprint)
+    app.register_blueprint(feedback.blueprint)
     app.register_blueprint(routes.blueprint)
     _register_error_handlers(app)
     if count := services.trusted_proxies:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, current_app, g, jsonify, request
 
 from llm.classifier import OF_A_TEXT, AnswerSource, Classifier, Prediction, Problem
 from llm.request_context import CURRENT_REQUEST
 from llm.spending.costs import CHARS_PER_TOKEN
+from marquee.feedback.store import FeedbackStore
 from prompts import registry
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text
@@ -90,7 +91,7 @@ def classify() -> Response:
     """Label a text, or a batch of texts under ``texts``."""
     services = current_services()
     responses: ResponseCache = current_app.extensions["marquee responses"]
-    if request.is_json and (cached := responses.get()):
+    if _caches_responses(services) and request.is_json and (cached := responses.get()):
         services.metrics.count_cached(cached.model, cached.texts)
         return Response(cached.body, mimetype="application/json")
     body = read_request(request, services.limits, ClassifyRequest)
@@ -112,13 +113,21 @@ def classify() -> Response:
         predictions = Explainer(classifier).explain(texts, predictions, offered)
     services.metrics.count_predictions(predictions)
     _raise_if_all_failed(predictions, single=body.texts is None)
+    if services.feedback:
+        _record(
+            services,
+            services.feedback,
+            [(place, taxonomy.name, texts[place], taxonomy) for place in range(len(texts))],
+            predictions,
+        )
     results = [lookup.answer for lookup in lookups] if body.lookup else [None] * len(texts)
     answers = [
         (task.answer_of(prediction, result) if task else ClassifyAnswer.of(prediction, False, result, genres)).body()
         for prediction, result in zip(predictions, results, strict=True)
     ]
     response = jsonify(answers[0] if body.texts is None else {"results": answers})
-    if all(prediction.cached for prediction in predictions) and not (body.lookup or body.explain):
+    repeated = _caches_responses(services) and not (body.lookup or body.explain)
+    if repeated and all(prediction.cached for prediction in predictions):
         responses.put(CachedResponse(response.get_data(), predictions[0].source.model, len(predictions)))
     return response
 
@@ -135,6 +144,8 @@ def _classify_sets(services: Services, body: ClassifyRequest) -> Response:
     predictions = predict(services, jobs, body.explain)
     services.metrics.count_predictions(predictions)
     _raise_if_all_failed(predictions, single=body.texts is None)
+    if services.feedback:
+        _record(services, services.feedback, sets.places(jobs), predictions)
     answers = sets.answers(predictions, jobs, results)
     return jsonify(answers[0] if body.texts is None else {"results": answers})
 
@@ -159,6 +170,40 @@ def _predict(classifier: Classifier, texts: Sequence[Text], taxonomy: Taxonomy, 
 
 def _too_long(length: int, max_chars: int) -> Problem:
     return Problem("too_long", f"the text has {length} characters; at most {max_chars}")
+
+
+def _record(
+    services: Services,
+    store: FeedbackStore,
+    answered: Sequence[tuple[int, str, Text, Taxonomy]],
+    predictions: Sequence[Prediction],
+) -> None:
+    """Record the answers of the current request, for feedback on them.
+
+    Args:
+        services: has what is learned.
+        store: records the answers.
+        answered: per prediction, the number of its text, the name of its taxonomy in the request, text and taxonomy.
+        predictions: the answers; those with a problem are left out.
+    """
+    from marquee.feedback.entries import RecordedAnswer
+
+    version_of = services.learned.name if services.learned else _no_version
+    rows = [
+        (place, name, RecordedAnswer.of(text, taxonomy, prediction, version_of(taxonomy), store.with_texts))
+        for (place, name, text, taxonomy), prediction in zip(answered, predictions, strict=True)
+        if not prediction.problem
+    ]
+    store.record(g.get("key") or "", CURRENT_REQUEST.get().request_id, rows)
+
+
+def _caches_responses(services: Services) -> bool:
+    """Whether the response to the same bytes stays the same, and needs no record of its own."""
+    return services.feedback is None and services.learned is None
+
+
+def _no_version(taxonomy: Taxonomy) -> str:
+    return ""
 
 
 def _raise_if_all_failed(predictions: Sequence[Prediction], single: bool) -> None:

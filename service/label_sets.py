@@ -80,6 +80,15 @@ class LabelSets:
             for row, result in zip(rows, results, strict=True)
         ]
 
+    def places(self, jobs: Sequence[Job]) -> list[tuple[int, str, Text, Taxonomy]]:
+        """Per job: number of its text, name of its taxonomy in the request, text and taxonomy."""
+        names = [entry.known_as for entry in self.body.taxonomies or ()]
+        each = len(names) or 1
+        return [
+            (at // each, names[at % each] if names else task.taxonomy.name, text, task.taxonomy)
+            for at, (text, task) in enumerate(jobs)
+        ]
+
     def _tasks(self) -> Iterator[LabelTask]:
         """One task per entry of ``taxonomies``."""
         for place, entry in enumerate(self.body.taxonomies or ()):

@@ -14,10 +14,11 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from service.access_control import is_guarded
-from service.problems import KINDS
+from service.problem_kinds import KINDS
 from service.schemas import routes
 from service.schemas.classify import BatchAnswer, ClassifyAnswer, ClassifyRequest, PromptRequest, TaxonomyAnswers
 from service.schemas.decisions import DecisionAnswer, DecisionRequest
+from service.schemas.feedback import DeletionAnswer, FeedbackAnswer, FeedbackRequest
 from service.schemas.systemone import SystemOneAnswer, SystemOneInvalid, SystemOneRequest
 
 _JSON = "application/json"
@@ -89,8 +90,8 @@ def _operation(method: str, path: str, docstring: str) -> dict[str, Any]:
         content = {"schema": _reference(operation.body), "example": operation.example}
         members["requestBody"] = {"required": True, "content": {_JSON: content}}
     guarded = is_guarded(method, path)
-    if guarded:  # {}: no key, where the service has none
-        members["security"] = [*({name: []} for name in _SCHEMES), {}]
+    if guarded:  # {}: no key, where the service has none; a deletion always needs one
+        members["security"] = [*({name: []} for name in _SCHEMES), *([] if method == "DELETE" else [{}])]
     return members | {"responses": {"200": _success(operation, guarded), **_problems(operation, guarded)}}
 
 
@@ -157,6 +158,7 @@ _BODY = ("bad-request", "not-json", "too-large", "text-too-long", "unsupported-m
 _NAMES = ("unknown-taxonomy", "unknown-prompt", "unknown-strategy")
 _MODEL = ("model-rejected", "model-unreadable", "model-misconfigured", "model-unreachable", "model-busy")
 
+_FEEDBACK = ("no-feedback", "feedback-unusable", "feedback-full")
 EVERYWHERE: tuple[str, ...] = ("internal", "timeout", "stopping")
 GUARDED: tuple[str, ...] = ("no-key", "too-many-requests")
 
@@ -240,6 +242,15 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/suggest"): _SIMILAR,
     ("POST", "/v1/decisions"): _DECISIONS,
     ("POST", "/v1/systemone"): _SYSTEM_ONE,
+    ("POST", "/feedback"): Operation(
+        answers=(FeedbackAnswer,),
+        body=FeedbackRequest,
+        problems=(*_BODY, "unknown-taxonomy", "unknown-answer", *_FEEDBACK),
+        example={"description": _PLOT, "labels": ["Fantasy", "Adventure"]},
+    ),
+    ("DELETE", "/feedback"): Operation((DeletionAnswer,), problems=_FEEDBACK),
+    ("DELETE", "/feedback/{id}"): Operation((DeletionAnswer,), problems=_FEEDBACK),
+    ("DELETE", "/feedback/texts/{digest}"): Operation((DeletionAnswer,), problems=_FEEDBACK),
     ("GET", "/v1/models"): Operation((routes.ModelsAnswer,)),
     ("GET", "/version"): Operation((routes.VersionAnswer,)),
     ("GET", "/taxonomies"): Operation((routes.TaxonomiesAnswer,)),

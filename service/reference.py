@@ -12,7 +12,7 @@ from marquee.factory import RequestOptions
 from marquee.settings import Settings, environment_name
 from service.app import create_app
 from service.openapi import document
-from service.problems import KINDS
+from service.problem_kinds import KINDS
 from service.services import Services
 
 Schema = Mapping[str, Any]
@@ -57,6 +57,7 @@ _GROUPS: Mapping[str, str] = {
     "lookup_providers": "Look-up of titles",
     "index": "Similar films",
     "host": "Address and keys",
+    "feedback": "Feedback",
     "workers": "Load",
     "max_body_bytes": "Limits of a request",
 }

@@ -51,9 +51,9 @@ def read_request(request: Request, limits: Limits, model: type[TextBody]) -> Tex
     Raises:
         RequestProblem: wrong content type, invalid JSON, an invalid field, or a limit exceeded.
     """
-    body = _read(request, model, limits)
+    body = read_body(request, model, limits)
     if body.texts is None:
-        _check_text(body, limits)
+        check_text(body, limits)
     return body
 
 
@@ -63,9 +63,9 @@ def read_similar(request: Request, limits: Limits) -> SimilarRequest:
     Raises:
         RequestProblem: as from ``read_request``.
     """
-    body = _read(request, SimilarRequest, limits)
+    body = read_body(request, SimilarRequest, limits)
     if body.id is None:
-        _check_text(body, limits)
+        check_text(body, limits)
     return body
 
 
@@ -75,7 +75,7 @@ def read_decision(request: Request, limits: Limits) -> DecisionRequest:
     Raises:
         RequestProblem: as from ``read_request``.
     """
-    body = _read(request, DecisionRequest, limits)
+    body = read_body(request, DecisionRequest, limits)
     _check_decision(body, "input", range(len(body.questions)), limits)
     return body
 
@@ -86,7 +86,7 @@ def read_systemone(request: Request, limits: Limits) -> SystemOneRequest:
     Raises:
         RequestProblem: as from ``read_request``.
     """
-    body = _read(request, SystemOneRequest, limits)
+    body = read_body(request, SystemOneRequest, limits)
     _check_decision(body.decision, "state", body.questions, limits)
     return body
 
@@ -110,7 +110,8 @@ def decompressed(body: bytes, encodings: str, max_bytes: int) -> bytes:
     return body
 
 
-def _read(request: Request, model: type[Body], limits: Limits) -> Body:
+def read_body(request: Request, model: type[Body], limits: Limits) -> Body:
+    """A body as its model, whose texts are not checked; errors are those of ``read_request``."""
     if not request.is_json:
         raise RequestProblem(
             "unsupported-media-type",
@@ -261,7 +262,8 @@ def _nested_count(entries: list[Any]) -> int:
     return number
 
 
-def _check_text(fields: TextFields, limits: Limits) -> None:
+def check_text(fields: TextFields, limits: Limits) -> None:
+    """Refuse a text that is empty or too long with a ``RequestProblem``."""
     text = fields.to_text()
     if text.empty:
         raise RequestProblem("invalid-request", "text is empty; send a text, or a title", "text")

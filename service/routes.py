@@ -31,7 +31,8 @@ from prompts.errors import UnknownName, quoted
 from service.classification import current_services
 from service.decision_answers import DecisionResult
 from service.openapi import document, routes_of
-from service.problems import KINDS, RequestProblem, problem_type
+from service.problem_kinds import KINDS
+from service.problems import RequestProblem, problem_type
 from service.request_parsing import read_decision, read_similar, read_systemone
 from service.schemas.decisions import DecisionRequest
 from service.schemas.routes import ModelEntry, ModelMetadata, ModelsAnswer, SimilarAnswer, VersionAnswer
@@ -236,6 +237,7 @@ def _index() -> dict[str, Any]:
             "POST /similar": 'similar films: {"description": "...", "k": 10}',
             "POST /v1/decisions": "typed questions about a text, in OpenAI's shapes",
             "POST /v1/systemone": "typed questions about a text, in TypeSafe's shapes",
+            "POST /feedback": "the right labels of an answer or of a text",
             "GET /v1/models": "the model names of /v1/decisions and /v1/systemone",
             "GET /taxonomies": "the taxonomies",
             "GET /prompts": "the prompts",

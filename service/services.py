@@ -17,6 +17,8 @@ from llm.pairs import PredictPairs
 from llm.strategies import AUTO, STRATEGIES, named
 from lookup.lookup import Lookup
 from marquee.factory import ClassifierFor, Classifiers, Monitor, RequestOptions, answer_store, create, language_model
+from marquee.feedback.learned import LearnedVersions, versions_of, with_learned
+from marquee.feedback.store import FeedbackStore, store_of
 from marquee.settings import Settings
 from prompts import registry
 from prompts.hierarchy import Hierarchy
@@ -90,6 +92,8 @@ class Services:
         pairs: predictions for pairs of a text and a taxonomy; None where the classifier of requests cannot do that.
         decider: answers typed questions; None: the default classifier does, by its scores.
         cache_shared: whether clients with different API keys share cached responses.
+        learned: what is in force from ``main.py learn``; None where the service uses none.
+        feedback: records answers and stores feedback on them; None where the service does not.
         stopping: set once the process has received the signal to stop.
         origins: origins whose pages may call the service (CORS).
         trusted_proxies: number of reverse proxies before the service, whose X-Forwarded headers are trusted.
@@ -109,6 +113,8 @@ class Services:
     access: AccessControl = AccessControl()
     metrics: Metrics = field(default_factory=Metrics)
     cache_shared: bool = False
+    learned: LearnedVersions | None = None
+    feedback: FeedbackStore | None = None
     stopping: Event = field(default_factory=Event)
     origins: tuple[str, ...] = ()
     trusted_proxies: int = 0
@@ -200,15 +206,18 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
             films.open()
 
     registry.prompts()  # a folder that cannot be read is an error at the start
+    learned = versions_of(settings) if settings.feedback or settings.learned_path.exists() else None
+    classifier_for = with_learned(models.classifier_for, learned) if learned else models.classifier_for
     services = partial(
-        Services, models.classifier_for, models.check, load, taxonomy=models.taxonomy.name,
+        Services, classifier_for, models.check, load, taxonomy=models.taxonomy.name,
         limits=_limits(settings), metrics=metrics, similar=lambda: films, lookup=lookup_of(settings),
         origins=settings.origins, cache_shared=settings.cache_shared, trusted_proxies=settings.trusted_proxies,
+        learned=learned, feedback=store_of(settings) if settings.feedback else None,
     )  # fmt: skip
     by_scores = ScoreDecider(models.embedded, models.pairs)
     previews = _previews(models, settings)
     if models.backend is None:
-        return services(decider=by_scores, pairs=models.pairs, preview_for=previews)
+        return services(decider=by_scores, pairs=None if learned else models.pairs, preview_for=previews)
     decider = _decider(models.backend, settings, by_scores, models.gate)
     return services(strategy=settings.strategy, preview_for=previews, decider=decider)
 

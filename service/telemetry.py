@@ -104,6 +104,7 @@ class Metrics:
         self._questions = Counter("marquee_questions", "Typed questions with an answer.", ["type"], registry=registry)
         self._problems = Counter("marquee_problems", "Texts without an answer.", ["kind"], registry=registry)
         self._lookups = Counter("marquee_lookups", "Titles looked up, by provider.", ["provider"], registry=registry)
+        self._feedback = Counter("marquee_feedback", "Feedback, by kind.", ["taxonomy", "kind"], registry=registry)
         labels = ["version", "python"]
         build = gauge("marquee_build_info", "This program; always 1.", labels, multiprocess_mode="max")
         build.labels(__version__, platform.python_version()).set(1)
@@ -138,6 +139,10 @@ class Metrics:
         """Count answers to typed questions."""
         for question_type in types:
             self._questions.labels(question_type).inc()
+
+    def count_feedback(self, taxonomy: str, kind: str) -> None:
+        """Count feedback that is stored."""
+        self._feedback.labels(taxonomy, kind).inc()
 
     def count_lookup(self, provider: str) -> None:
         """Count a title that was looked up; ``none`` where no provider knows it."""

@@ -126,7 +126,7 @@ class AnswerStore:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self._path, timeout=_BUSY_SECONDS)
             connection.text_factory = bytes  # decoded row by row: a row that is not UTF-8 is one miss, not an error
-            _write_ahead(connection)
+            write_ahead(connection)
             connection.execute("PRAGMA synchronous=NORMAL")
             connection.executescript(_SCHEMA)
             self._local.own = own = (os.getpid(), connection)
@@ -163,7 +163,7 @@ def _checked(key: bytes, stored: object) -> str | None:
     return value if text[:_CHECKSUM_DIGITS] == _checksum(key.decode(), value) else None
 
 
-def _write_ahead(connection: sqlite3.Connection) -> None:
+def write_ahead(connection: sqlite3.Connection) -> None:
     """Switch to WAL; SQLite rejects all but one of several concurrent switches without waiting."""
     deadline = time.monotonic() + _BUSY_SECONDS
     while True:

@@ -15,7 +15,7 @@ from llm.strategies.json_list import JSONList
 from marquee.factory import RequestOptions
 from prompts import registry
 from service.app import create_app
-from service.problems import KINDS
+from service.problem_kinds import KINDS
 from service.services import Limits, Services
 
 PLOT = "A young wizard learns magic to defeat a dragon."

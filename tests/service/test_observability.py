@@ -32,6 +32,7 @@ def samples() -> dict[str, set[str]]:
         [Prediction(("War",), source, usage=Usage(10, 5, 1)), Prediction((), source, cached=True)]
     )
     metrics.count_predictions([Prediction((), source, problem=Problem("busy", "later"))])
+    metrics.count_feedback("tmdb", "corrected")
     families = text_string_to_metric_families(metrics.exposition().decode())
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}
 

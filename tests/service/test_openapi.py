@@ -26,11 +26,12 @@ from werkzeug.test import TestResponse
 from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Problem
 from llm.language_model import LanguageModel
+from marquee.feedback.store import FeedbackStore
 from service.access_control import AccessControl, Keys
 from service.app import create_app
 from service.decisions import TokenDecider
 from service.openapi import OPERATIONS, document, routes_of
-from service.problems import KINDS
+from service.problem_kinds import KINDS
 from service.services import Limits, Services
 from similarity.index.builder import FilmSource, build
 from similarity.index.reloading import live
@@ -63,7 +64,16 @@ model = LanguageModel(FakeBackend(_reply, "a-model"))
 decider = TokenDecider(FakeBackend(name="a-model", weights=_weights), Admission(64))
 limits = Limits(texts=5, labels=60)
 app = create_app(
-    Services(lambda choice: model, lambda: None, lambda: None, "tmdb", limits, decider=decider, similar=_similar)
+    Services(
+        lambda choice: model,
+        lambda: None,
+        lambda: None,
+        "tmdb",
+        limits,
+        decider=decider,
+        similar=_similar,
+        feedback=FeedbackStore(Path(tempfile.mkdtemp()) / "feedback.sqlite"),
+    )
 )
 schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
 CHECKS = [
@@ -124,6 +134,13 @@ def test_every_route_has_words_and_every_reference_leads_somewhere(whole: dict[s
         ("POST", "/v1/systemone", "/v1/systemone", {"model": "marquee", "state": "a", "questions": {}}),
         ("POST", "/v1/systemone", "/v1/systemone", {"model": "b", "state": "a", "questions": {"q": NOUL}}),
         ("POST", "/v1/decisions", "/v1/decisions", {"model": "b", "input": "a", "questions": [PREDICATE]}),
+        ("POST", "/feedback", "/feedback", OPERATIONS["POST", "/feedback"].example),
+        ("POST", "/feedback", "/feedback", {"text": "a", "labels": ["x"], "taxonomy": {"labels": ["x", "y"]}}),
+        ("POST", "/feedback", "/feedback", {"request_id": "never", "labels": ["War"]}),
+        ("POST", "/feedback", "/feedback", {"text": "a", "labels": ["Warr"]}),
+        ("DELETE", "/feedback", "/feedback", None),
+        ("DELETE", "/feedback/{id}", "/feedback/x", None),
+        ("DELETE", "/feedback/texts/{digest}", "/feedback/texts/x", None),
         ("GET", "/v1/models", "/v1/models", None),
         ("GET", "/taxonomies", "/taxonomies", None),
         ("GET", "/prompts", "/prompts", None),
@@ -158,8 +175,9 @@ def test_what_asks_for_work_names_both_ways_to_send_a_key_and_how_a_refusal_look
     assert (schemes["key"]["in"], schemes["key"]["name"]) == ("header", "X-API-Key")
     for path, item in whole["paths"].items():
         for method, operation in item.items():
-            guarded = method == "post" or path == "/metrics"
-            assert operation.get("security") == ([{"bearer": []}, {"key": []}, {}] if guarded else None), path
+            guarded = method in ("post", "delete") or path == "/metrics"
+            keys: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}, *([] if method == "delete" else [{}])]
+            assert operation.get("security") == (keys if guarded else None), path
             assert ({"401", "429"} <= operation["responses"].keys()) is guarded, path
 
 

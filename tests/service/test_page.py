@@ -794,3 +794,10 @@ def test_the_docs_try_a_route(page: Page, url: str, messages: list[str]) -> None
     expect(form.get_by_label("Answer")).to_contain_text('"Fantasy"')
     expect(page.get_by_role("heading", name="GET /healthz")).to_be_visible()
     assert messages == []
+
+
+def test_the_docs_send_the_method_of_the_route(page: Page, url: str) -> None:
+    page.goto(f"{url}/docs")
+    form = page.get_by_role("form", name="Try DELETE /feedback", exact=True)
+    form.get_by_role("button", name="Send").click()
+    expect(form.get_by_label("Answer")).to_contain_text("/problems/no-feedback")

@@ -15,7 +15,7 @@ from werkzeug.wrappers import Response
 from marquee.settings import read_settings
 from service.access_control import AccessControl, Keys
 from service.app import create_app
-from service.problems import KINDS
+from service.problem_kinds import KINDS
 from service.services import Services
 from tests.eval.rows import Named
 

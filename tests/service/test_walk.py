@@ -15,7 +15,9 @@ PLOT = "A retired detective follows a series of murders through a city in the ra
 
 def test_a_classify_request_enters_few_files(tmp_path: Path) -> None:
     """A warm request: the model is loaded, and the answer is in no cache."""
-    settings = read_settings(cache_path=tmp_path / "cache", keys_path=tmp_path / "keys.json")
+    settings = read_settings(
+        cache_path=tmp_path / "cache", keys_path=tmp_path / "keys.json", learned_path=tmp_path / "none"
+    )
     services = replace(build(settings), access=access_control_of(settings))
     client = create_app(services).test_client()
     assert client.post("/classify", json={"description": "An orphan learns magic."}).status_code == 200

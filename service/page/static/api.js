@@ -19,13 +19,13 @@ export async function request(path, body, signal) {
   throw new RequestError(await problemOf(reply), Number(reply.headers.get("Retry-After")) || null);
 }
 
-export async function send(path, body, signal) {
+export async function send(path, body, signal, method = body === undefined ? "GET" : "POST") {
   const headers = { Accept: "application/json", ...keyHeader() };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const payload = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
   try {
     // Relative to the page: the service may be under a prefix, behind a reverse proxy.
-    return await fetch(path.replace(/^\//, "./"), { method: body === undefined ? "GET" : "POST", headers, body: payload, signal });
+    return await fetch(path.replace(/^\//, "./"), { method, headers, body: payload, signal });
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw new RequestError({

@@ -94,7 +94,7 @@ function tryForm(path, method, operation) {
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
     const filled = inputs.reduce((url, [name, field]) => url.replace(`{${name}}`, encodeURIComponent(field.value)), path);
-    await tryOut(filled, body?.value, status, shown);
+    await tryOut(filled, method, body?.value, status, shown);
   });
   return form;
 }
@@ -112,11 +112,11 @@ function bodyField(form, id, requestBody) {
   return field;
 }
 
-async function tryOut(path, body, status, shown) {
+async function tryOut(path, method, body, status, shown) {
   status.textContent = "Sending …";
   const start = performance.now();
   try {
-    const reply = await send(path, body);
+    const reply = await send(path, body, undefined, method);
     const words = await reply.text();
     status.textContent = `${reply.status} in ${Math.round(performance.now() - start)} ms`;
     shown.textContent = /json/.test(reply.headers.get("Content-Type")) ? pretty(JSON.parse(words)) : words;

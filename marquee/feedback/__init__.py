@@ -1,0 +1,1 @@
+"""Feedback on answers: recorded answers, stored corrections, and what is learned from them."""
