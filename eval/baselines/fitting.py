@@ -66,8 +66,9 @@ class FittedTable:
         cells = [(name, *map(_cell, values.values())) for name, values in sides.items()]
         return [("cross-validated", *self.fitted), *cells]
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path | str) -> None:
         """Write the classifier; an earlier training in the folder is overwritten."""
+        folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         clear(folder)
         self.classifier.save(folder)

@@ -17,7 +17,7 @@ from tests.support.misbehaving import endpoint, says
 from tests.test_main import weighing_endpoint
 
 ROOT = Path(__file__).parents[2]
-WITHOUT = {"serve", "mcp", "keys", "train", "reference"}  # services, groups, and a command for maintainers
+WITHOUT = {"serve", "mcp", "keys", "train", "benchmark", "reference"}  # services, groups, and a command for maintainers
 COLUMNS = ("--text-field", "plot", "--labels-field", "tmdb_genres")
 DATA = ("--data", "films.jsonl", *COLUMNS)
 FILMS = ("films.jsonl", "--text-field", "plot", "--genres-field", "tmdb_genres")
@@ -60,7 +60,9 @@ OF_AN_ENDPOINT: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "fusion": ((*DATA, "--strategy", "label_tokens", "--limit", "12"), {"weights", "fusion_f1", "path"}),
     "distil --dry-run": (("films.jsonl", "--text-field", "plot", "--out", "made", "--teacher", "llm"), {"llm"}),
 }
-ELSEWHERE = {"enrich"}  # needs a look-up provider: tests/lookup/test_enrich.py
+# They need a look-up provider (tests/lookup/test_enrich.py), a benchmark's data (tests/cli/test_benchmark.py), labelled
+# texts of a kind (tests/cli/test_fit.py), and feedback (tests/marquee/test_learning.py).
+ELSEWHERE = {"enrich", "benchmark btzsc", "fit", "learn", "feedback", "feedback export", "feedback delete"}
 
 
 @pytest.fixture(scope="module")
