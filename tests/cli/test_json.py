@@ -61,7 +61,7 @@ OF_AN_ENDPOINT: dict[str, tuple[tuple[str, ...], set[str]]] = {
     "distil --dry-run": (("films.jsonl", "--text-field", "plot", "--out", "made", "--teacher", "llm"), {"llm"}),
 }
 # They need a look-up provider (tests/lookup/test_enrich.py), a benchmark's data (tests/cli/test_benchmark.py), labelled
-# texts of a kind (tests/cli/test_fit.py), and feedback (tests/marquee/test_learning.py).
+# texts of a kind (tests/cli/test_fit.py), and feedback (tests/marquee/test_feedback_store.py, test_learning.py).
 ELSEWHERE = {"enrich", "benchmark btzsc", "fit", "learn", "feedback", "feedback export", "feedback delete"}
 
 
