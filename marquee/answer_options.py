@@ -164,11 +164,12 @@ def classify_with_options(
     if request.score_type == "similarity" and isinstance(english, Matcher):
         classifier = CosineClassifier(english.encoder)
     offered = answer.taxonomy_for(taxonomy, classifier.name)
-    found = classifier.classify(texts, offered)
+    originals = checked_texts(texts)  # once: an iterator is empty afterwards
+    found = classifier.classify(originals, offered)
     genres = taxonomy.subject == "film"
     predictions = [answer.apply(prediction, taxonomy) for prediction in found]
     if answer.explain:
-        predictions = Explainer(classifier).explain(checked_texts(texts), predictions, offered)
+        predictions = Explainer(classifier).explain(originals, predictions, offered)
     return [
         ServiceAnswer(one, None, without_effect(request, answer, one), genres, applied(request, answer, taxonomy, one))
         for one in predictions

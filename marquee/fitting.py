@@ -34,7 +34,7 @@ def fit(
     seed: int = 0,
     drop_unknown_labels: bool = False,
 ) -> FittedTable:
-    """Fit a classifier to labelled texts, 8 to 200 per label, in less than a minute on two cores.
+    """Fit a classifier to labelled texts, 8 to 200 per label; most of the time is for encoding them.
 
     The result has the ``classifier``, its quality by cross-validation beside the embedded classifier without examples,
     and warnings about the data. ``save`` writes a folder that ``main.py serve --trained`` and ``load_classifier`` read.

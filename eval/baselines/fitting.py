@@ -29,7 +29,7 @@ from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Taxonomy
 
 KIND = "few-examples"
-ENOUGH = 8  # examples of a label; with fewer, its zero-shot score decides more than they do
+ENOUGH = 8  # examples of a label; the smallest number that was measured (eval/RESULTS.md)
 _MACRO = "macro-F1"
 _SHOWN = 5  # names or pairs of rows in a warning
 

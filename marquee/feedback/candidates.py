@@ -21,9 +21,8 @@ from prompts.template import FewShotExample
 MOST_EXAMPLES = 8
 LEAST_FOR_HEAD = 200
 """Number of texts from which a head is trained."""
-HEAD_KIND = "minilm-mlp"  # a layer over frozen vectors; see ``eval.baselines.registry``
-HEAD_SETTINGS: Mapping[str, int] = {}  # those that differ from the defaults
-_VALIDATION = 5  # every fifth text chooses the settings of a head
+HEAD_KIND = "few-examples"  # what ``main.py fit`` makes, too; see ``eval.baselines.registry``
+_VALIDATION = 5  # every fifth text chooses the thresholds of a head
 
 
 @dataclass(frozen=True)
@@ -140,11 +139,6 @@ def _head(material: LearningMaterial) -> Iterator[LearnedCandidate | str]:
     if len(material.judged) < LEAST_FOR_HEAD:
         yield f"no head: {len(material.judged)} texts to learn from; a head needs {LEAST_FOR_HEAD}"
         return
-    try:
-        import torch  # noqa: F401
-    except ImportError:
-        yield "no head: its training needs torch; install requirements.txt"
-        return
     yield _trained(material)
 
 
@@ -154,16 +148,8 @@ def _trained(material: LearningMaterial) -> LearnedCandidate:
     examples = [one.example() for one in material.judged]
     validation = examples[::_VALIDATION]
     training = [one for place, one in enumerate(examples) if place % _VALIDATION]
-    folder, cache = material.work / HEAD, material.work / "vectors"
-    plan = TrainingPlan(
-        HEAD_KIND,
-        HEAD_SETTINGS,
-        seed=material.seed,
-        data="feedback",
-        command=material.command,
-        objective="micro",
-        cache=cache,
-    )
+    folder = material.work / HEAD
+    plan = TrainingPlan(HEAD_KIND, {}, seed=material.seed, data="feedback", command=material.command, objective="micro")
     head = train(plan, material.taxonomy, training, validation, folder)
     parts = LearnedParts(_unpublished(material), head=head, labels=material.taxonomy.labels)
     return LearnedCandidate(f"head {HEAD_KIND}", "head", parts, lambda new: shutil.copytree(folder, new / HEAD))

@@ -15,7 +15,7 @@ import pytest
 from eval.baselines.thresholds import Decoding
 from eval.baselines.trained import Scorer, Trained
 from llm.backends.backend import FakeBackend
-from llm.classifier import Classifier, Prediction
+from llm.classifier import AnswerSource, Classifier, Prediction
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher
 from llm.embedded.multilingual import MultilingualClassifier
@@ -30,6 +30,10 @@ from llm.wrappers.combined import Cascade, Fallback, OrderEnsemble, Shortlist
 from llm.wrappers.fusion import Fusion
 from llm.wrappers.languages import ByLanguage
 from marquee.client import Client
+from marquee.explained import ExplainingClassifier
+from marquee.feedback.entries import RecordedAnswer
+from marquee.feedback.judged import RecordedAnswers
+from marquee.feedback.learned import Learned
 from marquee.sklearn import MarqueeClassifier
 from prompts import registry
 from prompts.errors import InvalidTexts, MarqueeError
@@ -41,6 +45,7 @@ from tests.support.tiny_classifiers import entailment
 
 TMDB = registry.taxonomy("tmdb")
 ROOT = Path(__file__).parents[2]
+RECORDED = RecordedAnswer("", TMDB, ("War",), {}, None, AnswerSource("a-model", TMDB.versioned_name))
 MODEL = LanguageModel(FakeBackend(lambda conversation: '["War"]'), JSONList())
 
 
@@ -88,19 +93,23 @@ def classifiers(embedded: Matcher, plain: CosineClassifier, tmp_path: Path) -> d
         pretrained(f"hf:{entailment(tmp_path / 'nli')}"),
         Trained("words", TMDB, Even(), Decoding("global", (0.9,) * len(TMDB.names)), {}),
         Client("http://127.0.0.1:9"),
+        Learned(MODEL, lambda shown: MODEL, lambda taxonomy: None),
+        RecordedAnswers(dict.fromkeys(("Soldiers fight a war.", "Soldiers at war.", "a war", "a cowboy"), RECORDED)),
+        ExplainingClassifier(embedded),
     ]
     return {type(one): one for one in every}
 
 
 def test_every_kind_of_classifier_is_tried_here(classifiers: dict[type, Classifier]) -> None:
     known = {kind.__name__ for kind in classifiers}
-    for folder in ("llm", "service", "eval", "bulk", "similarity"):
+    for folder in ("llm", "service", "eval", "bulk", "similarity", "marquee"):
         for path in (ROOT / folder).rglob("*.py"):
             for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
                 if not isinstance(node, ast.ClassDef) or "Protocol" in ast.dump(node):
                     continue
                 if "classify" in {one.name for one in node.body if isinstance(one, ast.FunctionDef)}:
-                    assert node.name in known | {"Classifier"}, f"{path.name}: {node.name} is not tried"
+                    allowed = known | {"Classifier", "BackendSpec"}  # the latter opens a classifier for checked texts
+                    assert node.name in allowed, f"{path.name}: {node.name} is not tried"
 
 
 @pytest.mark.parametrize(

@@ -252,7 +252,6 @@ def test_a_head_is_trained_where_there_are_enough_texts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, embedded: Any
 ) -> None:
     monkeypatch.setattr(candidates, "LEAST_FOR_HEAD", 30)
-    monkeypatch.setattr(candidates, "HEAD_SETTINGS", {"trials": 2, "epochs": 15})
     odd = Taxonomy.of(["alpha", "beta"], name="odd")  # names that say nothing
     store = FeedbackStore(tmp_path / "f.sqlite", with_texts=True)
     for number in range(80):
@@ -262,7 +261,7 @@ def test_a_head_is_trained_where_there_are_enough_texts(
     learned = LearnedVersions(tmp_path / "learned", dict)
     answering = Answering(embedded, lambda shown: embedded, learned.get)
     outcome = Learning(odd, judged, answering, TaxonomyVersions(tmp_path / "learned" / "odd")).run()
-    assert outcome.chosen == "head minilm-mlp", outcome.selection
+    assert outcome.chosen == "head few-examples", outcome.selection
     assert outcome.version is not None
     classifier = Learned(embedded, lambda shown: embedded, learned.get)
     found = classifier.classify([SPORT[0].format(7), SCIENCE[0].format(8)], odd)

