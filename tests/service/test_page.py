@@ -801,3 +801,10 @@ def test_the_docs_send_the_method_of_the_route(page: Page, url: str) -> None:
     form = page.get_by_role("form", name="Try DELETE /feedback", exact=True)
     form.get_by_role("button", name="Send").click()
     expect(form.get_by_label("Answer")).to_contain_text("/problems/no-feedback")
+
+
+def test_the_contents_of_the_docs_have_each_path_once(page: Page, url: str) -> None:
+    page.goto(f"{url}/docs")
+    expect(page.locator("#contents")).to_contain_text("/feedback/texts/")
+    paths = page.locator("#contents a").all_inner_texts()
+    assert len(paths) == len(set(paths))

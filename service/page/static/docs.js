@@ -145,7 +145,8 @@ async function start() {
   const all = Object.entries(api.paths).flatMap(([path, item]) =>
     Object.entries(item).map(([method, operation]) => [path, method.toUpperCase(), operation]),
   );
-  $("contents").append(...all.map(([path, , operation]) => element("a", { href: `#${operation.operationId}` }, path)));
+  const first = (item) => Object.values(item)[0].operationId;
+  $("contents").append(...Object.entries(api.paths).map(([path, item]) => element("a", { href: `#${first(item)}` }, path)));
   $("routes").replaceChildren(...all.map(([path, method, operation]) => route(api, path, method, operation)));
 }
 
