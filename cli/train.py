@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.exceptions import NoSuchOption
 
-from cli.arguments import PATH, ProgressLine, command_line, decorated, json_option, print_json, say, tracked
+from cli.arguments import PATH, command_line, decorated, json_option, print_json, say, tracked
 from cli.data import DataOptions, data_options
 from cli.group import SectionedGroup, examples
 from cli.names import complete_prompt
+from cli.train_matcher import matcher
 from cli.training_kinds import KINDS, LORA, Kind, settings_options
 
 if TYPE_CHECKING:
@@ -206,45 +207,6 @@ def _print_lora(manifest: Mapping[str, Any], folder: Path, as_json: bool) -> Non
     losses = ", ".join(f"{loss:.3f}" for loss in manifest["notes"]["losses"])
     say(f"on {manifest['validation']['texts']} validation texts; validation loss by epoch: {losses}")
     say(f"saved in {folder}; serve it with `main.py serve --vllm {manifest['base']['name']} --adapter {folder}`")
-
-
-@click.command(
-    "matcher",
-    cls=TrainCommand,
-    short_help="Weights of the embedded classifier.",
-    epilog=examples("train matcher --data imdb_genres.jsonl.gz --reviews aclImdb.tar.gz"),
-)
-@click.option("--data", required=True, type=PATH, help="Films with genres: file or folder.")
-@click.option("--reviews", required=True, type=PATH, help="Reviews: folder or tarball of aclImdb.")
-@click.option("--out", type=PATH, default=Path("var/models/matcher.safetensors"), help="File to write.")
-@click.option("--limit", type=click.IntRange(1), help="Maximum number of films, and of reviews.")
-@click.option("--epochs", type=click.IntRange(1), help="Epochs of the first cycle.  [default: 2]")
-@SEED
-@json_option
-def matcher(
-    data: Path, reviews: Path, out: Path, limit: int | None, epochs: int | None, seed: int, as_json: bool
-) -> None:  # fmt: skip
-    """Train the weights of the embedded classifier on the ``train`` splits of films and reviews."""
-    from prompts import registry
-    from prompts.files import check_output
-    from training.matcher.train import MatcherSchedule, train_matcher
-
-    path = check_output(out)
-    films = DataOptions(registry.taxonomy("imdb"), title_field="title", limit=limit).load(data)
-    opinions = DataOptions(registry.taxonomy("sentiment"), limit=limit).load(reviews)
-    schedule = MatcherSchedule(epochs=epochs or MatcherSchedule.epochs, seed=seed)
-    progress = ProgressLine("matcher:", unit="steps")
-
-    def on_step(step: int, steps: int, loss: float) -> None:
-        progress.total = steps
-        progress.reach(step, f", loss {loss:.3f}")
-
-    train_matcher(films.examples, opinions.examples, path, schedule, command_line(), on_step)
-    if as_json:
-        used = {"films": films, "reviews": opinions}
-        counts = {name: sum(one.split == "train" for one in loaded.examples) for name, loaded in used.items()}
-        print_json({"file": path, **counts})
-    say(f"saved in {path}; try it with `main.py evaluate --systems embedded:{path} ...`")
 
 
 def refuse_test(*splits: str | None) -> None:

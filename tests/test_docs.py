@@ -217,7 +217,7 @@ def test_the_python_of_the_architecture_page_runs(
     monkeypatch.setattr("marquee.factory.matcher", lambda **_: embedded)
     (code,) = [block.words for block in blocks(DOCS / "architecture.md") if block.language == "python"]
     exec(compile(code, "architecture.md", "exec"), {})
-    assert capsys.readouterr().out == "('Billing',) None embedded/matcher.v1\n"
+    assert capsys.readouterr().out == "('Billing',) None embedded/matcher.v2\n"
 
 
 # --- the HTTP API ---

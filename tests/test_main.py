@@ -30,7 +30,7 @@ def call(*arguments: str, **options: Any) -> Result:
 def test_a_text_may_be_given_in_three_ways() -> None:
     for result in (call("classify", PLOT), call("classify", "--overview", PLOT), call("classify", input=PLOT)):
         assert result.stdout.startswith("Fantasy"), result.output
-        assert "embedded/matcher.v1" in result.stderr
+        assert "embedded/matcher.v2" in result.stderr
 
 
 def test_a_title_may_stand_beside_a_text_or_alone() -> None:
@@ -128,7 +128,7 @@ def test_several_taxonomies_have_one_answer_each(away: Path) -> None:
     text = "The lake is frozen over and the app crashes."
     shown = call("classify", text, *both)
     assert [line.partition(": ")[0] for line in shown.stdout.splitlines()] == ["tickets", "weather", "sentiment"]
-    assert shown.stderr == "— embedded/matcher.v1\n"
+    assert shown.stderr == "— embedded/matcher.v2\n"
     for options in ((), ("--scores", "--top-k", "1")):
         answers = json.loads(call("classify", text, *both, *options, "--json", "--no-cache").stdout)["taxonomies"]
         alone = [

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from eval.baselines.trained import Track, untracked
-from llm.embedded.matcher import SHIPPED, Matcher
+from llm.embedded.matcher import SHIPPED, Matcher, matcher
 from llm.embedded.weights import load
 from prompts import registry
 from prompts.errors import InvalidSetting, UnknownName
@@ -175,7 +175,8 @@ def space(
 
 def _with_genres(weights: Path, wrap: Wrap) -> IndexEncoder:
     plain, fine_tuned = wrap(MiniLM()), wrap(tuned(weights))
-    return WithGenres(plain, Matcher(plain, fine_tuned, load(weights)), registry.taxonomy("imdb"))
+    whole = matcher(weights)
+    return WithGenres(plain, Matcher(plain, fine_tuned, whole.general, whole.weights), registry.taxonomy("imdb"))
 
 
 # Name -> its encoder, from the matcher's weights and a wrapper of every MiniLM; TF-IDF has none.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
@@ -66,7 +66,7 @@ kitchen tools; baby care; hair; shoes; camping gear; office supplies
 )
 NONSENSE = ("asdf qwer jkl", "random letters", "12345 67890", "lorem ipsum dolor sit amet", "xyz abc", "test test test")
 _RIVALS = 10  # highest differences that are averaged; 5 to 20 do alike
-_NONSENSE_AT_LEAST, _PER_RIVAL, _PER_LOG_LABELS, _OFFSET = 0.08, 0.7, 0.065, -0.07
+_NONSENSE_AT_LEAST = 0.08
 
 
 class TextEncoder(Protocol):
@@ -135,20 +135,29 @@ class Scope:
     - the text's cosine to nonsense, because random keys resemble every short label a little;
     - the number of labels, because the best of many unrelated labels is nearer than the best of few.
 
-    Cosines of texts are of plain MiniLM's vectors less the mean text; cosines of topics and labels are not centred.
+    Vectors are those of the general branch. Cosines of texts are of the vectors less the centre of texts; cosines of
+    topics and labels are not centred. The constants are ``scope …`` of ``MatcherWeights.numbers``: a logistic
+    regression on families that were left out of the training (``training/matcher/general_calibration.py``), with a
+    bound below which 9 % of their texts fall. ``python -m benchmarks.constants unseen-labels`` prints the results for
+    whole taxonomies.
 
-    Nine families of labels chose the form and the constants: over their whole taxonomies 8.9% of the in-scope texts
-    fall below the bound, 69% of the texts of the other eight and 82% of random keys; over random pairs of labels 8.7%,
-    68% and 81%. At the same loss, the rule without the cohort detects 58% (whole taxonomies).
-    ``python -m benchmarks.constants unseen-labels`` prints the results for whole taxonomies, also of eleven other
-    families; ``eval/EXPERIMENTS.md`` has that table.
+    The cohort is encoded on the first call. Up to ``max_bytes`` of cosines between topics and labels are cached.
 
-    The encoder is plain MiniLM; the cohort is encoded on the first call. ``centre`` is the mean text, shape (384,). Up
-    to ``max_bytes`` of cosines between topics and labels are cached.
+    Args:
+        encode: phrases to unit vectors of labels, shape (phrases, 384).
+        centre: of texts, shape (384,).
+        numbers: constants by their names.
+        max_bytes: size of the cache.
     """
 
-    def __init__(self, encoder: TextEncoder, centre: Array, max_bytes: int = LABEL_CACHE_BYTES // 8) -> None:
-        self._encoder, self._centre = encoder, centre
+    def __init__(
+        self,
+        encode: Callable[[Sequence[str]], Array],
+        centre: Array,
+        numbers: Mapping[str, float],
+        max_bytes: int = LABEL_CACHE_BYTES // 8,
+    ) -> None:
+        self._encode, self._centre, self._numbers = encode, centre, numbers
         self._to_labels: LRUCache[str, Array] = LRUCache(max_bytes, lambda row: row.nbytes)
 
     def contains(self, texts: Array, labels: Array, digest: str) -> NDArray[np.bool_]:
@@ -156,24 +165,46 @@ class Scope:
 
         Texts and the labels, two or more, are unit vectors of 384 numbers; ``digest`` is that of the taxonomy.
         """
-        centred = texts - self._centre
-        found = centred @ self._general.T
-        nonsense = found[:, len(COHORT) :].max(axis=1).clip(_NONSENSE_AT_LEAST)
-        rivals = np.partition(found[:, : len(COHORT)] - self._nearest(labels, digest), -_RIVALS)[:, -_RIVALS:]
-        bound = _PER_RIVAL * (nonsense + rivals.mean(axis=1)) + _PER_LOG_LABELS * np.log(len(labels)) + _OFFSET
-        return np.asarray((centred @ labels.T).max(axis=1) >= bound)
+        numbers = [self._numbers[f"scope {name}"] for name in ("nonsense", "rivals", "labels", "offset")]
+        found = scope_features(texts - self._centre, labels, self._general, self._nearest(labels, digest))
+        bound = found[:, 1:] @ np.array(numbers[:3], np.float32) + numbers[3]
+        return np.asarray(found[:, 0] >= bound)
 
     def _nearest(self, labels: Array, digest: str) -> Array:
         """Cosine of each topic of the cohort to the label nearest to it, shape (topics,)."""
         found = self._to_labels.get(digest)
         if found is None:
-            found = (self._general[: len(COHORT)] @ labels.T).max(axis=1)
+            found = _to_nearest(labels, self._general)
             self._to_labels.put(digest, found)
         return found
 
     @cached_property
     def _general(self) -> Array:
-        return self._encoder.encode([*COHORT, *NONSENSE])
+        return self._encode([*COHORT, *NONSENSE])
+
+
+def scope_features(texts: Array, labels: Array, cohort: Array, nearest: Array | None = None) -> Array:
+    """What tells whether texts are about labels, shape (texts, 4).
+
+    The columns: cosine to the best label, cosine to nonsense, mean of the highest differences of topics, and logarithm
+    of the number of labels.
+
+    Args:
+        texts: vectors less their centre, shape (texts, 384).
+        labels: unit vectors, shape (labels, 384).
+        cohort: unit vectors of ``COHORT`` and ``NONSENSE``, shape (phrases, 384).
+        nearest: cosine of each topic to the label nearest to it, if known, shape (topics,).
+    """
+    found = texts @ cohort.T
+    nonsense = found[:, len(COHORT) :].max(axis=1).clip(_NONSENSE_AT_LEAST)
+    nearest = _to_nearest(labels, cohort) if nearest is None else nearest
+    rivals = np.partition(found[:, : len(COHORT)] - nearest, -_RIVALS)[:, -_RIVALS:].mean(axis=1)
+    size = np.full(len(texts), np.log(len(labels)), np.float32)
+    return np.asarray(np.stack([(texts @ labels.T).max(axis=1), nonsense, rivals, size], axis=1), np.float32)
+
+
+def _to_nearest(labels: Array, cohort: Array) -> Array:
+    return np.asarray((cohort[: len(COHORT)] @ labels.T).max(axis=1), np.float32)
 
 
 def described(label: Label) -> str:

@@ -1,10 +1,11 @@
-"""The matcher: MiniLM fine-tuned on films and reviews, zero-shot for any taxonomy.
+"""The matcher: MiniLM fine-tuned to match texts and labels, zero-shot for any taxonomy.
 
-The score of a label is a weighted mean of two branches. The trained branch compares the text's vector of fine-tuned
-MiniLM with the label's vector, and adds word features and the parameters of similar training labels (genres,
-sub-genres, sentiment). The zero-shot branch uses the z-score of a label among the labels, mainly for plain MiniLM.
-Labels of the training use the first branch, taxonomies far from films the second, new labels of films both.
-``eval/RESULTS.md`` has its quality, ``weights/matcher.v1.md`` the training.
+The score of a label is a weighted mean of two branches, each with an encoder of its own. The film branch compares the
+text's vector with the label's vector, and adds word features and the parameters of similar training labels (genres,
+sub-genres, sentiment). The general branch was trained on label sets of many fields; it uses cosines and their z-scores
+among the labels. Labels of the film branch's training use the first, taxonomies far from films the second, new labels
+of films both. A text is encoded once for each branch that its taxonomy uses.
+``eval/RESULTS.md`` has its quality, ``weights/matcher.v2.md`` the training.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,7 +26,7 @@ from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import OUT_OF_SCOPE, Taxonomy
 from prompts.text import Text, checked_texts
 from similarity.encoders.minilm import MiniLM, language_warnings
-from similarity.encoders.tokens import cut
+from similarity.encoders.tokens import Cut, cut
 from similarity.native import one_thread
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-SHIPPED = Path(__file__).parent / "weights" / "matcher.v1.safetensors"
+SHIPPED = Path(__file__).parent / "weights" / "matcher.v2.safetensors"
 # Minimum probability of a chosen label. For calibrated probabilities the best threshold of F1 is half the best F1
 # (arXiv 1402.1892): half of .64, the value on films.
 THRESHOLD = 0.32
@@ -42,9 +43,6 @@ THRESHOLD = 0.32
 # the nine families that chose the value and of eleven others: .433 and .390 for the threshold alone, .503 and .462 with
 # the best label at least, .509 and .464 with the share (of .5 to .9; ``benchmarks/constants.py``).
 _SHARE_OF_BEST = 0.7
-# Weight of the fine-tuned encoder in the z-scores of new labels; chosen on validation texts far from films, and of
-# sub-genres that are not in the training data.
-_TUNED = 0.3
 _DIGITS = 4  # of scores
 _STEP = 10**-_DIGITS
 
@@ -53,15 +51,17 @@ _STEP = 10**-_DIGITS
 class Matcher:
     """A probability per label: that it applies, or, in a taxonomy of single labels, that it is the one."""
 
-    encoder: TextEncoder  # plain MiniLM; encodes labels, and texts for taxonomies far from films
+    encoder: TextEncoder  # plain MiniLM; encodes labels
     tuned: TextEncoder  # MiniLM with ``weights.changes``; encodes texts for taxonomies of films
+    general: TextEncoder  # MiniLM with ``weights.general.changes``; encodes texts for other taxonomies
     weights: MatcherWeights
     _labels: LabelEmbeddingCache = field(init=False, repr=False)
     _scope: Scope = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_labels", LabelEmbeddingCache(self.encoder, self.weights))
-        object.__setattr__(self, "_scope", Scope(self.encoder, self.weights.centre))
+        scope = Scope(self._general_labels, self.weights.general.centre, self.weights.numbers)
+        object.__setattr__(self, "_scope", scope)
 
     @property
     def name(self) -> str:
@@ -96,21 +96,20 @@ class Matcher:
         for place, (text, _) in enumerate(pairs):
             places.setdefault(text, []).append(place)
         read = cut([text.joined for text in places])
-        tuned, plain, words = self.tuned.encode(read), self.encoder.encode(read), self.weights.words.logits(read)
         rows: dict[int, _Scored] = {}
+        vectors = self._vectors(read, known, any(taxonomy.allow_none == OUT_OF_SCOPE for _, taxonomy in pairs))
         with one_thread():
-            tuned = self.weights.of_text(tuned)
             for at, same in enumerate(places.values()):
-                of_text = words[at : at + 1], tuned[at : at + 1], plain[at : at + 1]
+                of_text = vectors.row(at)
                 single = [place for place in same if len(known[place].plain) == 1 and not pairs[place][1].allow_none]
                 if single:
-                    alone = self._alone(*of_text, joined([known[place] for place in single]))
+                    alone = self._alone(of_text, joined([known[place] for place in single]))
                     rows |= {
                         place: _Scored(row, THRESHOLD, True)
                         for place, row in zip(single, alone.T.tolist(), strict=True)
                     }
                 for place in set(same) - set(single):
-                    (rows[place],) = self._labelled(*of_text, known[place], pairs[place][1])
+                    (rows[place],) = self._labelled(of_text, known[place], pairs[place][1])
         sources = [AnswerSource(self.name, taxonomy.versioned_name) for _, taxonomy in pairs]
         warnings = dict(zip(places, map(language_warnings, read), strict=True))
         return [_decode(rows[place], pair[1], sources[place], warnings[pair[0]]) for place, pair in enumerate(pairs)]
@@ -133,23 +132,28 @@ class Matcher:
         if not texts:
             return []
         known, read = self._labels.of(taxonomy), cut(texts)
-        tuned, words = self.tuned.encode(read), self.weights.words.logits(read)
-        scoped = taxonomy.allow_none == OUT_OF_SCOPE
-        plain = self.encoder.encode(read) if known.share.min() < 1 or scoped else None
+        vectors = self._vectors(read, [known], taxonomy.allow_none == OUT_OF_SCOPE)
         with one_thread():
-            return self._labelled(words, self.weights.of_text(tuned), plain, known, taxonomy)
+            return self._labelled(vectors, known, taxonomy)
 
-    def _labelled(
-        self, words: Array, tuned: Array, plain: Array | None, known: LabelEmbeddings, taxonomy: Taxonomy
-    ) -> list[_Scored]:
-        """Scores of every text; ``plain`` may be None where all labels are in the training data."""
-        found = self._mixed(words, tuned, plain, known, taxonomy)
+    def _vectors(self, read: Sequence[Cut], labels: Sequence[LabelEmbeddings], scoped: bool) -> _TextVectors:
+        """Encode texts for the branches that these labels use; the scope of a text is seen by the general branch."""
+        film = any(known.share.max() > 0 for known in labels)
+        general = scoped or any(known.share.min() < 1 for known in labels)
+        words, tuned = (self.weights.words.logits(read), self.tuned.encode(read)) if film else (None, None)
+        found = self.general.encode(read) if general else None
+        with one_thread():
+            tuned = None if tuned is None else self.weights.of_text(tuned)
+        return _TextVectors(len(read), words, tuned, found)
+
+    def _labelled(self, texts: _TextVectors, known: LabelEmbeddings, taxonomy: Taxonomy) -> list[_Scored]:
+        found = self._mixed(texts, known, taxonomy)
         trained = known.share.min() == 1
-        if plain is None or len(known.plain) == 1 or (trained and taxonomy.allow_none != OUT_OF_SCOPE):
+        if len(known.plain) == 1 or (trained and taxonomy.allow_none != OUT_OF_SCOPE):
             return [_Scored(row, THRESHOLD, not taxonomy.allow_none) for row in found.tolist()]
         related = np.ones(len(found), bool)
         if taxonomy.allow_none:
-            related = self._scope.contains(plain, known.plain, taxonomy.digest)
+            related = self._scope.contains(texts.general, known.general, taxonomy.digest)
         if trained:  # a probability above the threshold is reliable there, whatever the scope
             pairs = zip(found.tolist(), related.tolist(), strict=True)
             return [_Scored(row, THRESHOLD, one) for row, one in pairs]
@@ -157,55 +161,80 @@ class Matcher:
         rows = zip(found.tolist(), floors.tolist(), related.tolist(), strict=True)
         return [_Scored(row, floor if one else math.inf, one) for row, floor, one in rows]
 
-    def _mixed(
-        self, words: Array, tuned: Array, plain: Array | None, known: LabelEmbeddings, taxonomy: Taxonomy
-    ) -> Array:
+    def _mixed(self, texts: _TextVectors, known: LabelEmbeddings, taxonomy: Taxonomy) -> Array:
         """Probabilities of a taxonomy's labels, shape (texts, labels)."""
         # Where one label is chosen, probabilities compete: all must be mixed alike to sum to 1.
         share = known.share if taxonomy.multi else known.share.mean()
-        found = share * _probabilities(self._trained(words, tuned, known), taxonomy)
-        if plain is None:
-            return np.asarray(found, np.float32)
-        zero_shot = self._zero_shot(self._centred(plain, known), tuned, known, taxonomy)
-        return np.asarray(found + (1 - share) * zero_shot, np.float32)
+        found = np.zeros((texts.count, len(known.plain)), np.float32)
+        if known.share.max() > 0:
+            found += share * _probabilities(self._trained(texts, known), taxonomy)
+        if known.share.min() < 1:
+            found += (1 - share) * self._zero_shot(texts, known, taxonomy)
+        return found
 
-    def _alone(self, words: Array, tuned: Array, plain: Array, known: LabelEmbeddings) -> Array:
+    def _alone(self, texts: _TextVectors, known: LabelEmbeddings) -> Array:
         """Probabilities of labels, each as the only one of its taxonomy, shape (texts, labels)."""
-        zero_shot = _independent(self._lone(self._centred(plain, known)))
-        trained = _independent(self._trained(words, tuned, known))
-        return np.asarray(known.alone * trained + (1 - known.alone) * zero_shot, np.float32)
+        found = np.zeros((texts.count, len(known.plain)), np.float32)
+        if known.alone.max() > 0:
+            found += known.alone * _independent(self._trained(texts, known))
+        if known.alone.min() < 1:
+            found += (1 - known.alone) * _independent(self._lone(self._centred(texts, known)))
+        return found
 
-    def _centred(self, plain: Array, known: LabelEmbeddings) -> Array:
-        """Cosines minus each label's cosine to the mean text, because some labels are near every text."""
-        return np.asarray((plain - self.weights.centre) @ known.plain.T, np.float32)
+    def _centred(self, texts: _TextVectors, known: LabelEmbeddings) -> Array:
+        """Cosines minus each label's cosine to the centre of texts, because some labels are near every text."""
+        return np.asarray((texts.general - self.weights.general.centre) @ known.general.T, np.float32)
 
-    def _trained(self, words: Array, tuned: Array, known: LabelEmbeddings) -> Array:
-        """Logits of the trained branch, shape (texts, labels)."""
+    def _trained(self, texts: _TextVectors, known: LabelEmbeddings) -> Array:
+        """Logits of the film branch, shape (texts, labels)."""
         numbers = self.weights.numbers
-        near = known.scales * (tuned @ known.trained.T) + known.biases + words @ known.words.T
-        far = numbers["plain scale"] * tuned @ known.plain.T + numbers["plain bias"]
+        near = known.scales * (texts.film @ known.trained.T) + known.biases + texts.words @ known.words.T
+        far = numbers["plain scale"] * texts.film @ known.plain.T + numbers["plain bias"]
         return np.asarray(known.nearness * near + (1 - known.nearness) * far, np.float32)
 
-    def _zero_shot(self, centred: Array, tuned: Array, known: LabelEmbeddings, taxonomy: Taxonomy) -> Array:
-        """Probabilities from each label's similarity to the text and its z-score among the labels, by both encoders."""
-        numbers = self.weights.numbers
+    def _zero_shot(self, texts: _TextVectors, known: LabelEmbeddings, taxonomy: Taxonomy) -> Array:
+        """Probabilities from each label's similarity to the text and its z-score among the labels."""
+        centred, numbers = self._centred(texts, known), self.weights.numbers
         if len(known.plain) == 1:
-            logits: Array = self._lone(centred)
+            return _independent(self._lone(centred))
+        z_scores, size = _z_scores(centred), math.log(len(known.plain))
+        if taxonomy.multi:
+            common = numbers["several crowd"] * size + numbers["several bias"]
+            logits = numbers["several scale"] * centred + numbers["several standing"] * z_scores + common
         else:
-            z_scores = (1 - _TUNED) * _z_scores(centred) + _TUNED * _z_scores(tuned @ known.plain.T)
-            common = numbers["crowd"] * np.log(len(known.plain)) + numbers["far bias"]
-            logits = np.float32(numbers["far scale"]) * centred + np.float32(numbers["standing"]) * z_scores + common
+            logits = (numbers["one scale"] + numbers["one crowd"] * size) * centred + numbers["one standing"] * z_scores
         return _probabilities(np.asarray(logits, np.float32), taxonomy)
 
     def _lone(self, centred: Array) -> Array:
-        """Logits of the only label of a taxonomy, by plain MiniLM."""
+        """Logits of the only label of a taxonomy."""
         return np.asarray(self.weights.numbers["lone scale"] * centred + self.weights.numbers["lone bias"], np.float32)
+
+    def _general_labels(self, phrases: Sequence[str]) -> Array:
+        """Vectors of phrases as labels of the general branch, shape (phrases, 384)."""
+        return self.weights.general.of_labels(self.encoder.encode(phrases))
+
+
+@dataclass(frozen=True)
+class _TextVectors:
+    """Encoded texts; a branch that is not used has None."""
+
+    count: int
+    words: Any  # logits of the word features of the film branch, shape (texts, columns)
+    film: Any  # unit vectors of the film branch, shape (texts, 384)
+    general: Any  # unit vectors of the general branch, shape (texts, 384)
+
+    def row(self, at: int) -> _TextVectors:
+        """One of the texts."""
+        parts = (self.words, self.film, self.general)
+        return _TextVectors(1, *(None if part is None else part[at : at + 1] for part in parts))
 
 
 def matcher(path: Path = SHIPPED, encoder: MiniLM | None = None) -> Matcher:
     """The matcher with the weights of a file (``llm.embedded.weights.save``), and plain MiniLM if already loaded."""
     weights = load(path)
-    return Matcher(encoder or MiniLM(), MiniLM(weights.changes, weights.name, eight_bits=True), weights)
+    tuned = MiniLM(weights.changes, weights.name, eight_bits=True)
+    general = MiniLM(weights.general.changes, f"{weights.name}-general", eight_bits=True)
+    return Matcher(encoder or MiniLM(), tuned, general, weights)
 
 
 def _z_scores(cosines: Array) -> Array:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from llm.embedded.cosine import LABEL_CACHE_BYTES, TextEncoder, described
+from llm.embedded.cosine import LABEL_CACHE_BYTES, TextEncoder
+from llm.embedded.label_phrases import label_phrases
 from prompts.taxonomy import Label, Taxonomy
 from similarity.encoders.tokens import cut, tokenizer
 from similarity.lru import LRUCache
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     Array = NDArray[np.float32]
 
 _PARTS = ("wordings", "offsets", "scales", "biases", "centre")
+_GENERAL = "general."
 # Chosen on validation texts far from films, and of sub-genres that are not in the training data: share of the trained
 # branch for a new label in a taxonomy of films, and the nearness above which this branch is used alone.
 _FILM, _SEEN = 0.7, 0.6
@@ -32,7 +34,7 @@ class WordFeatures:
     """A weight for each word piece and label, over TF-IDF (Spärck Jones 1972).
 
     In the vector of a plot, a decisive word ("sheriff", "android") is one of many. Word weights and vectors make errors
-    on different texts, so their sum is better than each (``weights/matcher.v1.md``).
+    on different texts, so their sum is better than each (``weights/matcher.v2.md``).
 
     """
 
@@ -50,6 +52,19 @@ class WordFeatures:
 
 
 @dataclass(frozen=True)
+class GeneralWeights:
+    """The learned parameters of the general branch: for labels that are not about films."""
+
+    changes: Mapping[str, Array]  # added to MiniLM's weights, by their names
+    tower: Mapping[str, Array]  # a hidden layer over plain label vectors, as ``MatcherWeights.tower``
+    centre: Array  # subtracted from vectors of texts, shape (384,)
+
+    def of_labels(self, plain: Array) -> Array:
+        """Unit vectors of labels for comparison with texts, from those of plain MiniLM, shape (labels, 384)."""
+        return residual(plain, self.tower)
+
+
+@dataclass(frozen=True)
 class MatcherWeights:
     """The learned parameters of a ``Matcher``."""
 
@@ -64,15 +79,13 @@ class MatcherWeights:
     scales: Array  # from the cosine to each training label to a logit, shape (labels,)
     biases: Array  # added to that logit, shape (labels,)
     words: WordFeatures  # word features of some of the labels
-    centre: Array  # mean of MiniLM's vectors of texts of all kinds, shape (384,)
+    centre: Array  # mean of plain MiniLM's vectors of texts of all kinds, shape (384,)
+    general: GeneralWeights
     numbers: Mapping[str, float] = field(default_factory=dict)  # scales, biases and bounds; see ``Matcher``
 
     def of_text(self, vectors: Array) -> Array:
         """Unit vectors of texts for comparison with labels: fine-tuned vectors after the tower."""
-        before = vectors @ self.tower["hidden.weight"].T + self.tower["hidden.bias"]
-        hidden = before * (1 + erf(before / np.float32(math.sqrt(2)))) / 2  # GELU (arXiv 1606.08415)
-        found = vectors + hidden @ self.tower["out.weight"].T + self.tower["out.bias"]
-        return np.asarray(found / np.linalg.norm(found, axis=1, keepdims=True), np.float32)
+        return residual(vectors, self.tower)
 
 
 @dataclass(frozen=True)
@@ -80,6 +93,7 @@ class LabelEmbeddings:
     """Embeddings and learned parameters of a taxonomy's labels; arrays have one row per label, in taxonomy order."""
 
     plain: Array  # unit vectors of the labels by plain MiniLM, shape (labels, 384)
+    general: Array  # unit vectors of the labels for the general branch, shape (labels, 384)
     trained: Array  # ``plain`` plus the learned offsets of the nearest training labels, shape (labels, 384)
     scales: Array  # from cosines to logits, learned for the nearest training labels
     biases: Array  # added to those logits
@@ -117,7 +131,7 @@ class LabelEmbeddingCache:
 
     def _embeddings(self, label_sets: Sequence[Sequence[Label]]) -> list[LabelEmbeddings]:
         learned, numbers = self._weights, self._weights.numbers
-        plain = self._encoded([label for labels in label_sets for label in labels])
+        plain = self._encoded(label_sets)
         cosines = plain @ learned.wordings.T
         nearest = cosines.max(axis=1)
         weights = np.exp(_EXACTNESS * (cosines - nearest[:, None]))
@@ -128,8 +142,8 @@ class LabelEmbeddingCache:
         most = _FILM + (1 - _FILM) * np.minimum(1, nearness / _SEEN)
         alone = most * self._filmlike(nearest)
         together = LabelEmbeddings(
-            plain, _unit(plain + shares @ learned.offsets), shares @ learned.scales, shares @ learned.biases,
-            shares[:, learned.words.labels], nearness, alone, alone,
+            plain, learned.general.of_labels(plain), _unit(plain + shares @ learned.offsets), shares @ learned.scales,
+            shares @ learned.biases, shares[:, learned.words.labels], nearness, alone, alone,
         )  # fmt: skip
         found, start = [], 0
         for labels in label_sets:
@@ -142,17 +156,25 @@ class LabelEmbeddingCache:
             found.append(own)
         return found
 
-    def _encoded(self, labels: Sequence[Label]) -> Array:
+    def _encoded(self, label_sets: Sequence[Sequence[Label]]) -> Array:
         """Unit vectors of the labels: of their names and of their descriptions, at equal weight."""
-        words = dict.fromkeys(words for label in labels for words in (label.own_name, described(label)))
+        pairs = [pair for labels in label_sets for pair in label_phrases(labels)]
+        words = dict.fromkeys(words for pair in pairs for words in pair)
         place = {one: at for at, one in enumerate(words)}
         vectors = self._encoder.encode(list(words))
-        names = vectors[[place[label.own_name] for label in labels]]
-        return _unit(names + vectors[[place[described(label)] for label in labels]])
+        names, described = ([place[words] for words in side] for side in zip(*pairs, strict=True))
+        return _unit(vectors[names] + vectors[described])
 
     def _filmlike(self, nearest: Array | np.float32) -> Array:
         numbers = self._weights.numbers
         return _ramp(nearest, numbers["film from"], numbers["film to"])
+
+
+def residual(vectors: Array, tower: Mapping[str, Array]) -> Array:
+    """Unit vectors: the given ones plus what a hidden layer with GELU (arXiv 1606.08415) adds to them."""
+    before = vectors @ tower["hidden.weight"].T + tower["hidden.bias"]
+    hidden = before * (1 + erf(before / np.float32(math.sqrt(2)))) / 2
+    return _unit(np.asarray(vectors + hidden @ tower["out.weight"].T + tower["out.bias"], np.float32))
 
 
 def erf(x: Array) -> Array:
@@ -181,10 +203,16 @@ def load(path: Path) -> MatcherWeights:
     parts: dict[str, Any] = {name: tensors[name] for name in _PARTS}
     weights = found["words.weights"].astype(np.float32) * tensors["words.steps"]
     parts["words"] = WordFeatures(weights, tensors["words.rarity"], found["words.labels"])
-    tower = {name.removeprefix("tower."): one for name, one in tensors.items() if name.startswith("tower.")}
+    of_general = _under(_GENERAL, tensors)
+    parts["general"] = GeneralWeights(_changes(of_general), _under("tower.", of_general), of_general["centre"])
+    tower = _under("tower.", tensors)
     return MatcherWeights(
         metadata["name"], _changes(tensors), labels=found["labels"], tower=tower, numbers=numbers, **parts
     )
+
+
+def _under(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
 
 
 def save(weights: MatcherWeights, path: Path, rank: int) -> None:
@@ -198,13 +226,23 @@ def save(weights: MatcherWeights, path: Path, rank: int) -> None:
     steps = np.abs(weights.words.weights).max(axis=0) / 127 + 1e-6  # each label's weights in eight bits
     tensors |= {"words.steps": steps, "words.rarity": weights.words.rarity}
     tensors |= {f"tower.{name}": one for name, one in weights.tower.items()}
-    for name, change in weights.changes.items():
-        tensors |= _factors(name, change, rank)
+    tensors |= _stored_changes(weights.changes, rank)
+    tensors |= {f"{_GENERAL}{name}": one for name, one in _stored_general(weights.general, rank).items()}
     halves = {name: np.ascontiguousarray(tensor, np.float16) for name, tensor in tensors.items()}
     metadata = {"name": weights.name} | {name: repr(float(value)) for name, value in weights.numbers.items()}
     whole = {"labels": weights.labels, "words.labels": weights.words.labels}
     whole["words.weights"] = np.round(weights.words.weights / steps).astype(np.int8)
     save_file(halves | whole, path, metadata=metadata)
+
+
+def _stored_general(weights: GeneralWeights, rank: int) -> dict[str, Array]:
+    tower = {f"tower.{name}": one for name, one in weights.tower.items()}
+    return {"centre": weights.centre, **tower, **_stored_changes(weights.changes, rank)}
+
+
+def _stored_changes(changes: Mapping[str, Array], rank: int) -> dict[str, Array]:
+    factors = (_factors(name, change, rank) for name, change in changes.items())
+    return {name: one for found in factors for name, one in found.items()}
 
 
 def _factors(name: str, change: Array, rank: int) -> dict[str, Array]:
@@ -219,6 +257,13 @@ def _changes(tensors: Mapping[str, Array]) -> dict[str, Array]:
     whole = {name.removeprefix("change."): change for name, change in tensors.items() if name.startswith("change.")}
     names = [name.removeprefix("left.") for name in tensors if name.startswith("left.")]
     return whole | {name: tensors[f"left.{name}"] @ tensors[f"right.{name}"] for name in names}
+
+
+def untrained(centre: Array) -> GeneralWeights:
+    """A general branch that is plain MiniLM; ``centre`` is the mean of its vectors of texts, shape (384,)."""
+    width = len(centre)
+    shapes = {"hidden.weight": (1, width), "hidden.bias": (1,), "out.weight": (width, 1), "out.bias": (width,)}
+    return GeneralWeights({}, {name: np.zeros(shape, np.float32) for name, shape in shapes.items()}, centre)
 
 
 def no_words() -> WordFeatures:

@@ -18,7 +18,7 @@ from tests.support.misbehaving import Behaviour, Rule, body, chats, endpoint, fo
 
 MODEL = "Qwen/Qwen2-7B-Instruct"
 SERVED = "qwen2-7b-awq"
-EMBEDDED = "embedded/matcher.v1"
+EMBEDDED = "embedded/matcher.v2"
 SECRETS = ("letmein", "sk-secret-1", "k3y")
 
 

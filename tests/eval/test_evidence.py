@@ -43,7 +43,7 @@ def explained(*reasons: str, model: str = "gpt-4o", labels: bool = True) -> RunR
         ([explained("quote"), explained("the model's quote is not in the text")], (1 / 2, 1 / 2, 1 / 2)),
         ([explained("quote", "quote", "the model quotes no passage for it")], (1, 2 / 3, 1)),
         ([explained("the model's quote is longer than 300 characters")], (0, 0, 0)),
-        ([explained("quote, sentence", model="gpt-4o + embedded/matcher.v1")], (1, 1, None)),
+        ([explained("quote, sentence", model="gpt-4o + embedded/matcher.v2")], (1, 1, None)),
         ([explained("quote"), explained(labels=False)], (1, 1, 1)),
         ([explained(labels=False)], (None, None, None)),
         ([replace(explained("quote"), explained=None)], (None, None, None)),

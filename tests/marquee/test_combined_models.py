@@ -135,7 +135,7 @@ def test_the_setting_fuses_both_models_and_the_answer_names_them(
 ) -> None:
     monkeypatch.setenv("MARQUEE_FUSION", "true")
     answer = json.loads(call("classify", TEXT, "--json", "--scores").stdout)
-    assert answer["model"] == "Qwen/Qwen2-7B-Instruct + embedded/matcher.v1"
+    assert answer["model"] == "Qwen/Qwen2-7B-Instruct + embedded/matcher.v2"
     assert (answer["labels"][0], answer["strategy"], len(answer["scores"])) == ("War", "json_list", 18)
     again = json.loads(call("classify", TEXT, "--json", "--scores").stdout)
     assert (again["scores"], again["cached"]) == (answer["scores"], True)
@@ -144,7 +144,7 @@ def test_the_setting_fuses_both_models_and_the_answer_names_them(
 def test_a_fusion_names_a_strategy_and_a_prompt_like_a_language_model(server: Endpoint) -> None:
     found = marquee.load_classifier("fusion:json_list:plot.v1")
     (answer,) = found.classify([TEXT], marquee.load_taxonomy("tmdb"))
-    assert found.name == answer.source.model == "Qwen/Qwen2-7B-Instruct + embedded/matcher.v1"
+    assert found.name == answer.source.model == "Qwen/Qwen2-7B-Instruct + embedded/matcher.v2"
     assert answer.source.prompt is not None
     assert answer.source.prompt.startswith("plot.v1@")
 
@@ -158,8 +158,8 @@ def test_an_evaluation_of_both_and_their_fusion_sends_each_text_once(server: End
     about = [one for one in server.requests if one and "trench" in json.dumps(one)]
     assert len(about) == len(FILMS)
     setup, rule = manifest("fusion-json_list")["setup"], manifest("fusion-json_list")["decode_rule"]
-    assert setup == manifest("llm-json_list")["setup"] | {"fusion": "embedded/matcher.v1"}
-    assert rule.startswith("fusion: 0.5 of the language model, 0.5 of embedded/matcher.v1, offset 0; score from 0.5 on")
+    assert setup == manifest("llm-json_list")["setup"] | {"fusion": "embedded/matcher.v2"}
+    assert rule.startswith("fusion: 0.5 of the language model, 0.5 of embedded/matcher.v2, offset 0; score from 0.5 on")
     compared = call("compare", "run/llm-json_list", "run/fusion-json_list")
     assert "B  fusion:json_list" in compared.output
 

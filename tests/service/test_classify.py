@@ -60,7 +60,7 @@ def test_a_description_gets_genres(client: FlaskClient) -> None:
     assert response.status_code == 200
     assert body["genres"][0] == "Fantasy"
     assert body["labels"] == body["genres"]
-    assert body["model"] == "embedded/matcher.v1"
+    assert body["model"] == "embedded/matcher.v2"
     assert body["prompt"] is None
     assert body["taxonomy"] == f"tmdb@{registry.taxonomy('tmdb').digest}"
     assert (body["cached"], body["dropped"]) == (False, 0)

@@ -295,7 +295,7 @@ def test_a_real_qwen2_answers_each_question_as_if_it_were_the_only_one(
 def test_the_embedded_classifier_answers_by_topic_and_says_that_it_did(embedded: Matcher) -> None:
     body = ask(served(by_topic(embedded)), REFUND, BUG, TEAM)
     refund, bug, team = body["answers"]
-    assert body["model"] == "embedded/matcher.v1"
+    assert body["model"] == "embedded/matcher.v2"
     assert refund["probability"] > 0.5 > bug["probability"]
     assert team["choice"] == "billing"
     assert sum(one["probability"] for one in team["probabilities"]) == pytest.approx(1)
@@ -430,7 +430,7 @@ def test_an_outage_stays_one_where_the_fallback_cannot_rate(embedded: Matcher) -
     decider = FallbackDecider(TokenDecider(Gone(), Admission(1)), by_topic(embedded))
     numbers = MOOD | {"levels": [{"label": "1"}, {"label": "2"}]}
     assert ask(served(decider), numbers, status=503)["type"] == "/problems/model-unreachable"
-    assert ask(served(decider), MOOD)["model"] == "embedded/matcher.v1"
+    assert ask(served(decider), MOOD)["model"] == "embedded/matcher.v2"
 
 
 def test_similarities_are_no_probabilities(plain: CosineClassifier) -> None:
@@ -477,7 +477,7 @@ def test_an_outage_amid_the_questions_fails_the_request_or_lets_minilm_answer_al
     faulty = TokenDecider(Faulty("Which team", Problem("busy", "overloaded")), Admission(4))
     assert ask(served(faulty), REFUND, TEAM, status=503)["type"] == "/problems/model-busy"
     body = ask(served(FallbackDecider(faulty, by_topic(embedded))), REFUND, TEAM)
-    assert body["model"] == "embedded/matcher.v1"
+    assert body["model"] == "embedded/matcher.v2"
     assert body["answers"][0]["type"] == "predicate"
 
 

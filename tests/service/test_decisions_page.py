@@ -67,7 +67,7 @@ def test_curl_is_answered_as_shown(url: str, place: int) -> None:
 def test_the_official_client_runs_as_shown(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     exec(compile(block("python").replace(ADDRESS, url), "decisions-api.md", "exec"), {})
     model, late, team, confidence = capsys.readouterr().out.split()
-    assert (model, team) == ("embedded/matcher.v1", "shipping")
+    assert (model, team) == ("embedded/matcher.v2", "shipping")
     assert 0.5 < float(late) <= 1
     assert 0 < float(confidence) <= 1
 

@@ -106,7 +106,7 @@ def test_a_shared_forward_pass_has_a_span_in_every_trace_and_these_link_to_the_f
     tracer = trace.get_tracer("test")
     spans = [tracer.start_span("request", context=Context()) for _ in range(3)]
     unsampled = trace.NonRecordingSpan(SpanContext(7, 7, is_remote=True))
-    with traced_pass([RequestContext(span=span) for span in (*spans, unsampled)], "matcher.v1", 4):
+    with traced_pass([RequestContext(span=span) for span in (*spans, unsampled)], "matcher.v2", 4):
         assert of_current() == spans[0].get_span_context().trace_id
     passes = exported.get_finished_spans()
     assert [of(one).trace_id for one in passes] == [span.get_span_context().trace_id for span in spans]
@@ -120,7 +120,7 @@ def of_current() -> int:
 
 def test_a_forward_pass_that_fails_names_the_error_without_its_words(exported: InMemorySpanExporter) -> None:
     parent = trace.get_tracer("test").start_span("request", context=Context())
-    with pytest.raises(ValueError, match="secret"), traced_pass([RequestContext(span=parent)], "matcher.v1", 1):
+    with pytest.raises(ValueError, match="secret"), traced_pass([RequestContext(span=parent)], "matcher.v2", 1):
         raise ValueError("a secret plot")
     (forward,) = exported.get_finished_spans()
     assert (status(forward), forward.events) == ((False, "ValueError"), ())

@@ -90,7 +90,7 @@ def test_a_plot_gets_genres_and_the_name_of_the_model(page: Page, messages: list
     page.get_by_label("Text", exact=True).fill(PLOT)
     page.get_by_role("button", name="Classify").click()
     expect(page.locator(".chip").first).to_contain_text("Fantasy")
-    expect(page.locator("#source")).to_contain_text("embedded/matcher.v1 answered in")
+    expect(page.locator("#source")).to_contain_text("embedded/matcher.v2 answered in")
     expect(page.get_by_role("status").first).to_contain_text("Fantasy")
     page.get_by_text("All scores").click()
     expect(page.locator("#scores li")).to_have_count(18)
@@ -281,7 +281,7 @@ def test_many_texts_have_a_column_per_taxonomy(page: Page, messages: list[str]) 
         "text",
         *(f"{name}_{part}" for name in ("custom labels", "sentiment", "tickets") for part in parts),
     ]
-    assert (first[1], first[3], first[5]) == ("crash", "embedded/matcher.v1", "negative")
+    assert (first[1], first[3], first[5]) == ("crash", "embedded/matcher.v2", "negative")
     assert messages == []
 
 
@@ -386,7 +386,7 @@ def test_many_texts_become_a_table_and_a_csv(page: Page, messages: list[str]) ->
 
 def test_the_page_names_its_model_before_a_request_and_how_to_connect_another(page: Page, url: str) -> None:
     expect(page.locator("#model")).to_contain_text(
-        "Answers come from embedded/matcher.v1, on the machine of the service."
+        "Answers come from embedded/matcher.v2, on the machine of the service."
     )
     hint = page.get_by_role("complementary", name="Connect a language model")
     expect(hint).to_contain_text("MARQUEE_MODEL=gpt-4o-mini")
@@ -464,7 +464,7 @@ def test_the_answer_the_command_and_the_prompt_can_be_copied(page: Page, url: st
     labels = copied("Copy labels").split(", ")
     answer = json.loads(copied("Copy JSON"))
     assert "Fantasy" in labels
-    assert (answer["labels"], answer["model"]) == (labels, "embedded/matcher.v1")
+    assert (answer["labels"], answer["model"]) == (labels, "embedded/matcher.v2")
     page.get_by_text("The same request with curl").click()
     assert copied("Copy command").startswith(f"curl -X POST {url}/classify")
     page.get_by_text("The exact prompt").click()

@@ -30,7 +30,7 @@ def running() -> Iterator[ServiceProcess]:
 
 def test_it_says_who_answers_and_its_curl_line_works(running: ServiceProcess) -> None:
     url = running.url
-    assert "Answers: embedded/matcher.v1" in running.printed
+    assert "Answers: embedded/matcher.v2" in running.printed
     line = re.search(r"curl -X POST .*'", running.printed, re.DOTALL)
     assert line
     answer = subprocess.run([*shlex.split(line[0].replace("\\\n", " ")), "-s"], capture_output=True, check=True)
@@ -54,7 +54,7 @@ def test_many_clients_at_once_all_get_their_own_answer(running: ServiceProcess) 
 
 def test_the_client_is_a_classifier_like_any_other(running: ServiceProcess) -> None:
     first, second = Client(running.url).classify(["A war.", "A love story."], TMDB)
-    assert first.source.model == "embedded/matcher.v1"
+    assert first.source.model == "embedded/matcher.v2"
     assert set(first.scores) == set(TMDB.names)
     assert (first.problem, second.problem) == (None, None)
 
@@ -125,7 +125,7 @@ def test_with_fallback_the_small_model_steps_in_and_says_so(tmp_path: Path) -> N
         settings = {"OPENAI_BASE_URL": model.url, "MARQUEE_RETRIES": "0", "MARQUEE_FALLBACK": "true"}
         with service(**settings, MARQUEE_CACHE_PATH=str(tmp_path / "c")) as running:
             reply = httpx2.post(f"{running.url}/classify", json={"text": "Cowboys and outlaws."}, timeout=60)
-            assert reply.json()["model"] == "embedded/matcher.v1"
+            assert reply.json()["model"] == "embedded/matcher.v2"
             assert httpx2.get(f"{running.url}/readyz").status_code == 200
 
 

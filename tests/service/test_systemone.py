@@ -98,7 +98,7 @@ def test_the_embedded_classifier_answers_all_types(embedded: Matcher) -> None:
     body = ask(client, {"my.mood": {**MOOD, "criteria": ["1", "2"]}}, status=501)
     assert (body["type"], body["field"]) == ("/problems/cannot-decide", "questions.my.mood.criteria")
     assert body["error"]["message"] == body["detail"]
-    assert body["detail"].startswith("questions.my.mood.criteria: embedded/matcher.v1 compares")
+    assert body["detail"].startswith("questions.my.mood.criteria: embedded/matcher.v2 compares")
 
 
 def test_a_question_without_an_answer_is_named_and_left_out() -> None:

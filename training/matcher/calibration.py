@@ -1,7 +1,7 @@
 """Parts of the matcher's weights that are fitted after the neural training: calibration and word features.
 
-- Zero-shot calibration: cosines of plain MiniLM to probabilities for taxonomies that are not about films, by logistic
-  regression on the validation rows of ``data/sample/general.jsonl`` (taxonomies of three to twelve labels).
+- Zero-shot calibration: cosines of plain MiniLM to probabilities for taxonomies that are not about films, on the
+  validation rows of ``data/sample/general.jsonl`` (taxonomies of three to twelve labels).
 - Word features: a weight per word piece and label, by logistic regression on the training texts. Vectors and words are
   weighted on validation films, because the vectors are overconfident on training texts.
 """
@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import yaml
 
-from eval.calibration import fit_logistic
 from eval.datasets import Example
-from llm.embedded.cosine import described
-from llm.embedded.weights import LabelEmbeddingCache, LabelEmbeddings, MatcherWeights, WordFeatures, counted
+from llm.embedded.cosine import COHORT, NONSENSE
+from llm.embedded.label_phrases import label_phrases
+from llm.embedded.weights import LabelEmbeddingCache, LabelEmbeddings, MatcherWeights, WordFeatures, counted, untrained
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from similarity.encoders.minilm import MiniLM
 from similarity.encoders.tokens import tokenizer
 from training.matcher.dataset import Concept, Item, items
+from training.matcher.general_calibration import HeldOut, fitted_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.floating[Any]]
 
-_REGULARISATION = 100.0
 # Cosines to the nearest phrasing of training. Three quarters of the labels of a taxonomy are above .68 to .75 if they
 # are unseen sub-genres, and above .25 to .58 if they are not about films.
 _BOUNDS = {"near from": 0.75, "near to": 0.9, "film from": 0.66, "film to": 0.72}
@@ -70,32 +70,24 @@ def _taxonomy(name: str, entry: Mapping[str, Any]) -> Taxonomy:
 
 
 def with_zero_shot(weights: MatcherWeights, encoder: MiniLM, sets: Sequence[LabelledTexts]) -> MatcherWeights:
-    """Add the mean text vector and the calibration for taxonomies that are not about films."""
+    """Add the mean text vector, and a general branch that is plain MiniLM with its calibration.
+
+    ``general_run.train_general`` replaces this branch by a trained one.
+    """
     vectors = [encoder.encode(one.texts) for one in sets]
     centre = np.concatenate(vectors).mean(axis=0)
-    rows = [_features(found, one, encoder, centre) for found, one in zip(vectors, sets, strict=True)]
-    features, true = np.concatenate([one for one, _ in rows]), np.concatenate([two for _, two in rows])
-    (cosine, zscore, size), bias = fit_logistic(features, true, _REGULARISATION)
-    (lone,), lone_bias = fit_logistic(features[:, :1], true, _REGULARISATION)
-    numbers = {"far scale": cosine, "standing": zscore, "crowd": size, "far bias": bias}
-    numbers |= {"lone scale": lone, "lone bias": lone_bias, **_BOUNDS}
-    return replace(weights, centre=centre, numbers={**weights.numbers, **numbers})
+    cohort = encoder.encode([*COHORT, *NONSENSE])
+    held = [_held_out(one, found - centre, encoder, cohort) for one, found in zip(sets, vectors, strict=True)]
+    numbers = {**weights.numbers, **fitted_numbers(held), **_BOUNDS}
+    return replace(weights, centre=centre, general=untrained(centre), numbers=numbers)
 
 
-def _features(vectors: Vectors, texts: LabelledTexts, encoder: MiniLM, centre: Any) -> tuple[Any, Any]:
-    """Features of every text and label, and the truth.
-
-    The features: centred cosine, its z-score among the labels, and the logarithm of the number of labels.
-    """
-    labels = texts.taxonomy.predictable
-    plain = encoder.encode([label.name for label in labels]) + encoder.encode([described(label) for label in labels])
+def _held_out(one: LabelledTexts, texts: Vectors, encoder: MiniLM, cohort: Vectors) -> HeldOut:
+    labels = one.taxonomy.predictable
+    plain = np.sum([encoder.encode(side) for side in zip(*label_phrases(labels), strict=True)], axis=0)
     plain /= np.linalg.norm(plain, axis=1, keepdims=True)
-    cosines = (vectors - centre) @ plain.T
-    deviations = cosines - cosines.mean(axis=1, keepdims=True)
-    zscores = deviations / deviations.std(axis=1, keepdims=True)
-    size = np.full(cosines.shape, np.log(len(labels)))
-    true = np.array([[name in names for name in texts.taxonomy.names] for names in texts.labels])
-    return np.stack([cosines, zscores, size], axis=-1).reshape(-1, 3), true.reshape(-1)
+    true = np.array([[name in names for name in one.taxonomy.names] for names in one.labels])
+    return HeldOut(one.taxonomy.name, one.taxonomy.name, one.taxonomy.multi, texts, plain, true, cohort)
 
 
 def with_words(

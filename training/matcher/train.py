@@ -21,7 +21,7 @@ from torch import nn
 
 from eval.datasets import Example
 from eval.manifest import commit, libraries
-from llm.embedded.weights import MatcherWeights, load, no_words, save
+from llm.embedded.weights import MatcherWeights, load, no_words, save, untrained
 from prompts.installation import SAMPLE
 from similarity.encoders.minilm import MiniLM
 from similarity.encoders.tokens import tokenizer
@@ -143,6 +143,7 @@ def fit(
         (head.biases + head.common[0]).detach().numpy(),
         no_words(),
         np.zeros(encoder.dimension, np.float32),
+        untrained(np.zeros(encoder.dimension, np.float32)),
         head.numbers(),
     )
 

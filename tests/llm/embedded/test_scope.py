@@ -149,7 +149,7 @@ def test_a_topic_of_the_cohort_does_not_compete_with_a_label_that_resembles_it(e
 
 
 def test_the_cohort_is_encoded_only_where_none_is_allowed_for_new_labels(embedded: Matcher) -> None:
-    fresh = Matcher(embedded.encoder, embedded.tuned, embedded.weights)
+    fresh = Matcher(embedded.encoder, embedded.tuned, embedded.general, embedded.weights)
     fresh.classify(["A war."], registry.taxonomy("tmdb").shaped(allow_none=True))
     fresh.classify(["A war."], SHOP.shaped(allow_none=False))
     assert "_general" not in vars(fresh._scope)

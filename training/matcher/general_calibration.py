@@ -1,0 +1,168 @@
+"""Constants of the general branch, fitted on families that a fold left out: probabilities, and the scope of a taxonomy.
+
+Cosines of families in the training are higher than those of families that are not, so constants that were fitted on the
+former would be wrong for users' taxonomies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from llm.embedded.cosine import scope_features
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float32]
+    Numbers = NDArray[np.float64]
+
+_SMALL = (3, 16)  # labels of the random parts of a label set
+_PARTS = 3  # random parts of each label set
+_LOST = 0.09  # share of texts in scope that may be taken for out of scope
+_DISTANT = 60  # texts of other fields for each label set
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Texts and labels of a set that was not in the training of the model that encoded them.
+
+    Attributes:
+        name, field: of the label set.
+        multi: whether a text may have several labels.
+        texts: unit vectors less the centre, shape (texts, 384).
+        labels: unit vectors, shape (labels, 384).
+        true: shape (texts, labels).
+        cohort: unit vectors of ``COHORT`` and ``NONSENSE`` as labels of the same model, shape (phrases, 384).
+    """
+
+    name: str
+    field: str
+    multi: bool
+    texts: Array
+    labels: Array
+    true: NDArray[np.bool_]
+    cohort: Array
+
+    def part(self, columns: NDArray[np.int64]) -> HeldOut:
+        """Some of the labels, and the texts that have one of them."""
+        true = self.true[:, columns]
+        rows = true.any(axis=1)
+        return replace(self, texts=self.texts[rows], labels=self.labels[columns], true=true[rows])
+
+
+def quality(held: HeldOut) -> float:
+    """Share of texts whose first label is right, or of several labels a text the macro-average precision."""
+    from sklearn.metrics import average_precision_score
+
+    scores = held.texts @ held.labels.T
+    if not held.multi:
+        return float(held.true[np.arange(len(scores)), scores.argmax(axis=1)].mean())
+    present = np.flatnonzero(held.true.any(axis=0))
+    return float(np.mean([average_precision_score(held.true[:, one], scores[:, one]) for one in present]))
+
+
+def fitted_numbers(held: Sequence[HeldOut]) -> dict[str, float]:
+    """The constants by their names in ``MatcherWeights.numbers``."""
+    views = [view for one in held for view in _views(one)]
+    single = [view for view in views if not view.multi and (view.true.sum(axis=1) == 1).all()]
+    return {**_independent(views), **_exclusive(single), **_scope(held)}
+
+
+def _views(held: HeldOut) -> Iterator[HeldOut]:
+    """A label set as it is, and random parts of it: users' taxonomies are smaller than most data sets'."""
+    yield held
+    draw, count = np.random.default_rng(len(held.labels)), len(held.labels)
+    for _ in range(_PARTS if count > _SMALL[0] else 0):
+        size = int(draw.integers(_SMALL[0], min(_SMALL[1], count) + 1))
+        found = held.part(np.sort(draw.permutation(count)[:size]))
+        if len(found.texts):
+            yield found
+
+
+def _independent(views: Sequence[HeldOut]) -> dict[str, float]:
+    """Logistic regression to whether each label is true of a text; each view has the same weight."""
+    rows, true, weight = [], [], []
+    for one in views:
+        cosines = one.texts @ one.labels.T
+        size = np.full(cosines.shape, np.log(len(one.labels)))
+        rows.append(np.stack([cosines, z_scores(cosines), size], axis=-1).reshape(-1, 3))
+        true.append(one.true.reshape(-1))
+        weight.append(np.full(one.true.size, 1 / len(one.texts)))
+    features, truth, weights = np.concatenate(rows), np.concatenate(true), np.concatenate(weight)
+    (scale, standing, crowd), bias = _logistic(features, truth, weights)
+    (lone,), lone_bias = _logistic(features[:, :1], truth, weights)
+    return {
+        "several scale": scale, "several standing": standing, "several crowd": crowd, "several bias": bias,
+        "lone scale": lone, "lone bias": lone_bias,
+    }  # fmt: skip
+
+
+def _logistic(features: Numbers, true: NDArray[np.bool_], weights: Numbers) -> tuple[list[float], float]:
+    from sklearn.linear_model import LogisticRegression
+
+    fitted = LogisticRegression(C=np.inf, max_iter=1000).fit(features, true, sample_weight=weights)
+    return [float(value) for value in fitted.coef_[0]], float(fitted.intercept_[0])
+
+
+def _exclusive(views: Sequence[HeldOut]) -> dict[str, float]:
+    """Softmax over the labels, by cross-entropy; each view has the same weight."""
+    from scipy.optimize import minimize
+
+    ready = [(one.texts @ one.labels.T, np.log(len(one.labels)), one.true.argmax(axis=1)) for one in views]
+
+    def loss(numbers: Numbers) -> float:
+        total = 0.0
+        for cosines, size, true in ready:
+            logits = (numbers[0] + numbers[1] * size) * cosines + numbers[2] * z_scores(cosines)
+            logits = logits - logits.max(axis=1, keepdims=True)
+            total += float((np.log(np.exp(logits).sum(axis=1)) - logits[np.arange(len(true)), true]).mean())
+        return total / len(ready)
+
+    scale, crowd, standing = minimize(loss, np.array([8.0, 0.0, 0.5]), method="L-BFGS-B").x.tolist()
+    return {"one scale": scale, "one crowd": crowd, "one standing": standing}
+
+
+def _scope(held: Sequence[HeldOut]) -> dict[str, float]:
+    """Constants of ``llm.embedded.cosine.Scope``: texts of each view against texts of other fields."""
+    features, inside, weight = [], [], []
+    for one in held:
+        distant = np.concatenate([other.texts[:_DISTANT] for other in held if other.field != one.field])
+        for view in _views(one):
+            rows = np.concatenate([view.texts[view.true.any(axis=1)], distant])
+            near = np.arange(len(rows)) < len(rows) - len(distant)
+            features.append(scope_features(rows, view.labels, one.cohort))
+            inside.append(near)
+            weight.append(np.where(near, 1 / max(1, near.sum()), 1 / len(distant)))
+    (best, nonsense, rivals, size), _ = _logistic(
+        np.concatenate(features), np.concatenate(inside), np.concatenate(weight)
+    )
+    margins = [part @ (1, nonsense / best, rivals / best, size / best) for part in features]
+    lost = [np.quantile(part[near], _LOST) for part, near in zip(margins, inside, strict=True)]
+    return {
+        "scope nonsense": -nonsense / best, "scope rivals": -rivals / best, "scope labels": -size / best,
+        "scope offset": float(np.mean(lost)),
+    }  # fmt: skip
+
+
+def recognised(held: Sequence[HeldOut], numbers: Mapping[str, float]) -> dict[str, float]:
+    """AUROC of the scope margin of each label set's texts against texts of other fields."""
+    from sklearn.metrics import roc_auc_score
+
+    found = {}
+    for one in held:
+        distant = np.concatenate([other.texts[:_DISTANT] for other in held if other.field != one.field])
+        own = one.texts[one.true.any(axis=1)]
+        features = scope_features(np.concatenate([own, distant]), one.labels, one.cohort)
+        factors = (1.0, *(-numbers[f"scope {name}"] for name in ("nonsense", "rivals", "labels")))
+        found[one.name] = float(roc_auc_score(np.arange(len(features)) < len(own), features @ np.array(factors)))
+    return found
+
+
+def z_scores(cosines: Any) -> Any:
+    """Standard scores of each row."""
+    spread = cosines - cosines.mean(axis=1, keepdims=True)
+    return spread / np.maximum(spread.std(axis=1, keepdims=True), 1e-6)
