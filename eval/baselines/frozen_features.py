@@ -87,4 +87,4 @@ class LastBatch:
 @cache
 def _shared() -> Matcher:
     plain = matcher()
-    return Matcher(LastBatch(plain.encoder), LastBatch(plain.tuned), plain.weights)
+    return Matcher(LastBatch(plain.encoder), LastBatch(plain.tuned), LastBatch(plain.general), plain.weights)

@@ -71,10 +71,10 @@ def test_certified_margins_are_in_force_for_the_texts_of_their_taxonomy(
     monkeypatch.setenv("MARQUEE_CASCADE_MARGIN", "var/cascade.json")
     assert call("classify", review(0) + " Really.", "--taxonomy", "sentiment").exit_code == 0
     [alone] = marquee.classify([review(2) + " Indeed."], taxonomy="sentiment")
-    assert (alone.labels, alone.source.model) == (("positive",), "embedded/matcher.v1")
+    assert (alone.labels, alone.source.model) == (("positive",), "embedded/matcher.v2")
     assert sent(server) == labelled
     [other] = marquee.classify([review(4)], ["loved", "loathed"])  # a taxonomy without margins
-    assert other.source.model != "embedded/matcher.v1"
+    assert other.source.model != "embedded/matcher.v2"
     assert sent(server) == labelled + 1
 
 

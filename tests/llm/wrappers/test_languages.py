@@ -31,7 +31,7 @@ GERMAN = "Ich habe das Paket noch nicht bekommen und möchte mein Geld zurück."
 KOREAN = "배송이 아직 도착하지 않았습니다."
 TEXTS = [GERMAN, "My parcel is late.", "", KOREAN, "I was charged twice."]
 MINILM = "embedded/all-MiniLM-L6-v2"
-BOTH = "embedded/matcher.v1+all-MiniLM-L6-v2"
+BOTH = "embedded/matcher.v2+all-MiniLM-L6-v2"
 
 
 @pytest.fixture(scope="session")
