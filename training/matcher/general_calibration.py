@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _SMALL = (3, 16)  # labels of the random parts of a label set
 _PARTS = 3  # random parts of each label set
-_LOST = 0.09  # share of texts in scope that may be taken for out of scope
+_LOST = 0.09  # share of texts in scope that may be taken for out of scope; mean over label sets and their parts
 _DISTANT = 60  # texts of other fields for each label set
 
 
@@ -140,11 +140,13 @@ def _scope(held: Sequence[HeldOut]) -> dict[str, float]:
     (best, nonsense, rivals, size), _ = _logistic(
         np.concatenate(features), np.concatenate(inside), np.concatenate(weight)
     )
-    margins = [part @ (1, nonsense / best, rivals / best, size / best) for part in features]
-    lost = [np.quantile(part[near], _LOST) for part, near in zip(margins, inside, strict=True)]
+    margins = [part[near] @ (1, nonsense / best, rivals / best, size / best)
+               for part, near in zip(features, inside, strict=True)]  # fmt: skip
+    counts = np.concatenate([np.full(len(part), 1 / len(part)) for part in margins])
+    offset = np.quantile(np.concatenate(margins), _LOST, weights=counts, method="inverted_cdf")
     return {
         "scope nonsense": -nonsense / best, "scope rivals": -rivals / best, "scope labels": -size / best,
-        "scope offset": float(np.mean(lost)),
+        "scope offset": float(offset),
     }  # fmt: skip
 
 
