@@ -136,9 +136,9 @@ class Scope:
     - the number of labels, because the best of many unrelated labels is nearer than the best of few.
 
     Vectors are those of the general branch. Cosines of texts are of the vectors less the centre of texts; cosines of
-    topics and labels are not centred. The constants are ``scope …`` of ``MatcherWeights.numbers``: a logistic
-    regression on families that were left out of the training (``training/matcher/general_calibration.py``), with a
-    bound below which 9 % of their texts fall. ``python -m benchmarks.constants unseen-labels`` prints the results for
+    topics and labels are not centred. The constants are ``scope …`` of ``MatcherWeights.numbers``
+    (``training/matcher/general_calibration.py``): 9 % of the texts of families that were left out of the training fall
+    below the bound. ``python -m benchmarks.constants unseen-labels`` prints the results for
     whole taxonomies.
 
     The cohort is encoded on the first call. Up to ``max_bytes`` of cosines between topics and labels are cached.
