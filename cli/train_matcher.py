@@ -108,7 +108,7 @@ def _named(films: Sequence[Example], reviews: Sequence[Example]) -> Sequence[tup
 def _print_folds(table: dict[str, dict[str, Any]]) -> None:
     """Print the quality on families that a fold left out of its training."""
     rows = [
-        (name, "macro-AP" if one["several"] else "first label right", f"{one['plain']:.3f}", f"{one['held out']:.3f}",
+        (name, "macro-AP" if one["several"] else "first label right", f"{one['plain']:.3f}", f"{one['trained']:.3f}",
          f"{one['scope AUROC']:.3f}")
         for name, one in table.items()
     ]  # fmt: skip

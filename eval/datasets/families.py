@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from eval.datasets.loading import load
 from prompts.errors import InvalidDataset, UnknownName
 from prompts.files import read_json
 from prompts.taxonomy import DEFAULT_ATTRIBUTE, Label, Taxonomy
+from tabular import strict_rows
 
 _LABELS = ".labels.json"
 _TEXTS = (".jsonl.gz", ".jsonl")
@@ -27,6 +28,14 @@ class SuiteFamily:
     name: str
     data: Path
     taxonomy: Taxonomy
+
+    def rows(self) -> Iterator[Mapping[str, Any]]:
+        """The cells of each row, with the columns that an evaluation does not read.
+
+        Raises:
+            InvalidDataset: the file cannot be read, or a row has a problem.
+        """
+        return (row.cells for row in strict_rows(self.data))
 
     def load(self, split: str | None) -> LoadedFamily:
         """Read its texts.

@@ -17,8 +17,8 @@ from prompts.text import Text
 from similarity.encoders.minilm import MiniLM
 from training.matcher.dataset import Concept
 from training.matcher.general import GeneralSchedule, ready, stages, train
-from training.matcher.general_calibration import HeldOut, fitted_numbers, quality, recognised
-from training.matcher.general_data import MAX_PIECES, LabelSet, film_sets, folds, general_sets
+from training.matcher.general_calibration import LeftOut, fitted_numbers, quality, recognised
+from training.matcher.general_data import MAX_PIECES, FamilyTexts, film_sets, folds, general_sets
 from training.matcher.general_run import GeneralPlan, train_general
 
 QUICK = GeneralSchedule(steps=3, sets=2, texts=4, most=12)
@@ -139,13 +139,13 @@ def test_the_whole_training_writes_weights_that_classify_and_a_manifest(suite: P
     assert trained.weights.biases == pytest.approx(base.biases)  # the film branch is kept
 
 
-def separable(name: str, field: str, noise: float, multi: bool = False) -> HeldOut:
+def separable(name: str, field: str, noise: float, multi: bool = False) -> LeftOut:
     """Label vectors along axes, and texts near the axis of their label."""
     draw = np.random.default_rng(len(name))
     labels = np.eye(8, 384, k=len(field) * 8, dtype=np.float32)
     true = np.eye(8, dtype=bool)[draw.integers(0, 8, 60)]
     texts = (0.5 * true @ labels + noise * draw.normal(size=(60, 384))).astype(np.float32)
-    return HeldOut(name, field, multi, texts, labels, true, np.eye(300, 384, dtype=np.float32)[::-1])
+    return LeftOut(name, field, multi, texts, labels, true, np.eye(300, 384, dtype=np.float32)[::-1])
 
 
 def test_constants_make_clear_texts_more_certain_than_noisy_ones() -> None:
@@ -163,7 +163,7 @@ def test_constants_make_clear_texts_more_certain_than_noisy_ones() -> None:
 
 
 def test_a_sample_is_always_the_same() -> None:
-    one = LabelSet("x", "x", "x", False, ("a",), (("a",),), tuple((number,) for number in range(9)), ((0,),) * 9)
+    one = FamilyTexts("x", "x", "x", False, ("a",), (("a",),), tuple((number,) for number in range(9)), ((0,),) * 9)
     assert one.sample(3) == one.sample(3)
     assert len(one.sample(3).texts) == 3
     assert replace(one, name="y").sample(9).texts != one.sample(9).texts

@@ -26,7 +26,7 @@ from prompts.taxonomy import Label, Taxonomy
 from similarity.encoders.minilm import MiniLM
 from similarity.encoders.tokens import tokenizer
 from training.matcher.dataset import Concept, Item, items
-from training.matcher.general_calibration import HeldOut, fitted_numbers
+from training.matcher.general_calibration import LeftOut, fitted_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -77,17 +77,17 @@ def with_zero_shot(weights: MatcherWeights, encoder: MiniLM, sets: Sequence[Labe
     vectors = [encoder.encode(one.texts) for one in sets]
     centre = np.concatenate(vectors).mean(axis=0)
     cohort = encoder.encode([*COHORT, *NONSENSE])
-    held = [_held_out(one, found - centre, encoder, cohort) for one, found in zip(sets, vectors, strict=True)]
-    numbers = {**weights.numbers, **fitted_numbers(held), **_BOUNDS}
+    left = [_left_out(one, found - centre, encoder, cohort) for one, found in zip(sets, vectors, strict=True)]
+    numbers = {**weights.numbers, **fitted_numbers(left), **_BOUNDS}
     return replace(weights, centre=centre, general=untrained(centre), numbers=numbers)
 
 
-def _held_out(one: LabelledTexts, texts: Vectors, encoder: MiniLM, cohort: Vectors) -> HeldOut:
+def _left_out(one: LabelledTexts, texts: Vectors, encoder: MiniLM, cohort: Vectors) -> LeftOut:
     labels = one.taxonomy.predictable
     plain = np.sum([encoder.encode(side) for side in zip(*label_phrases(labels), strict=True)], axis=0)
     plain /= np.linalg.norm(plain, axis=1, keepdims=True)
     true = np.array([[name in names for name in one.taxonomy.names] for names in one.labels])
-    return HeldOut(one.taxonomy.name, one.taxonomy.name, one.taxonomy.multi, texts, plain, true, cohort)
+    return LeftOut(one.taxonomy.name, one.taxonomy.name, one.taxonomy.multi, texts, plain, true, cohort)
 
 
 def with_words(

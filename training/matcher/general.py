@@ -23,8 +23,8 @@ from torch import nn
 from prompts.files import digest_of, replacing
 from similarity.encoders.minilm import MiniLM
 from similarity.encoders.tokens import ENDS
-from training.matcher.general_data import LabelSet, digest
-from training.matcher.general_model import Candidates, GeneralModel, lower_states, padded
+from training.matcher.general_data import FamilyTexts, digest
+from training.matcher.general_model import CandidateLabels, GeneralModel, lower_states, padded
 from training.matcher.model import Checkpoints
 
 if TYPE_CHECKING:
@@ -70,12 +70,12 @@ class GeneralSchedule:
 class ReadySet:
     """A label set with the states of its texts and the vectors of its phrasings, one array a label."""
 
-    content: LabelSet
+    content: FamilyTexts
     states: Sequence[NDArray[np.float16]]
     vectors: Sequence[Array]
 
 
-def ready(sets: Sequence[LabelSet], encoder: MiniLM, folder: Path, on_progress: OnProgress) -> list[ReadySet]:
+def ready(sets: Sequence[FamilyTexts], encoder: MiniLM, folder: Path, on_progress: OnProgress) -> list[ReadySet]:
     """Compute the states of all texts and the vectors of all phrasings, each once; states are kept in ``folder``."""
     texts = list(dict.fromkeys(text for one in sets for text in one.texts))
     states = dict(zip(texts, _states(texts, folder, on_progress), strict=True))
@@ -136,7 +136,7 @@ def train(
 
 
 @dataclass(frozen=True)
-class _Batch:
+class _SetBatch:
     """Texts of a label set; ``seed`` draws their candidates."""
 
     set: ReadySet
@@ -147,7 +147,7 @@ class _Batch:
     def states(self) -> list[NDArray[np.float16]]:
         return [self.set.states[row] for row in self.rows]
 
-    def candidates(self, sets: Sequence[ReadySet]) -> Candidates:
+    def candidates(self, sets: Sequence[ReadySet]) -> CandidateLabels:
         """Draw the candidates: a phrasing of each label, and the labels that each text is compared with."""
         draw, content = random.Random(self.seed), self.set.content
         true = np.zeros((len(self.rows), len(content.labels)), bool)
@@ -156,7 +156,7 @@ class _Batch:
         columns = self._columns(true, draw)
         labels = np.stack([draw.choice(self.set.vectors[column]) for column in columns])
         included = _included(true[:, columns], labels, draw)
-        return Candidates(
+        return CandidateLabels(
             torch.from_numpy(labels), torch.from_numpy(true[:, columns]), torch.from_numpy(included),
             torch.from_numpy(self._others(sets, draw)),
         )  # fmt: skip
@@ -197,10 +197,10 @@ class _Feed:
         self._queues: list[list[list[int]]] = [[] for _ in sets]
         self._draw = random.Random(schedule.seed)
 
-    def steps(self) -> Iterator[list[_Batch]]:
+    def steps(self) -> Iterator[list[_SetBatch]]:
         for step in range(self._schedule.steps):
             chosen = self._draw.sample(range(len(self._sets)), min(self._schedule.sets, len(self._sets)))
-            yield [_Batch(self._sets[at], self._next(at), f"{self._schedule.seed} {step} {at}") for at in chosen]
+            yield [_SetBatch(self._sets[at], self._next(at), f"{self._schedule.seed} {step} {at}") for at in chosen]
 
     def _next(self, at: int) -> list[int]:
         queue = self._queues[at]

@@ -30,7 +30,7 @@ _DISTANT = 60  # texts of other fields for each label set
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class LeftOut:
     """Texts and labels of a set that was not in the training of the model that encoded them.
 
     Attributes:
@@ -50,44 +50,48 @@ class HeldOut:
     true: NDArray[np.bool_]
     cohort: Array
 
-    def part(self, columns: NDArray[np.int64]) -> HeldOut:
+    def part(self, columns: NDArray[np.int64]) -> LeftOut:
         """Some of the labels, and the texts that have one of them."""
         true = self.true[:, columns]
         rows = true.any(axis=1)
         return replace(self, texts=self.texts[rows], labels=self.labels[columns], true=true[rows])
 
 
-def quality(held: HeldOut) -> float:
+def quality(one: LeftOut) -> float:
     """Share of texts whose first label is right, or of several labels a text the macro-average precision."""
     from sklearn.metrics import average_precision_score
 
-    scores = held.texts @ held.labels.T
-    if not held.multi:
-        return float(held.true[np.arange(len(scores)), scores.argmax(axis=1)].mean())
-    present = np.flatnonzero(held.true.any(axis=0))
-    return float(np.mean([average_precision_score(held.true[:, one], scores[:, one]) for one in present]))
+    scores = one.texts @ one.labels.T
+    if not one.multi:
+        return float(one.true[np.arange(len(scores)), scores.argmax(axis=1)].mean())
+    present = np.flatnonzero(one.true.any(axis=0))
+    return float(np.mean([average_precision_score(one.true[:, column], scores[:, column]) for column in present]))
 
 
-def fitted_numbers(held: Sequence[HeldOut]) -> dict[str, float]:
+def fitted_numbers(sets: Sequence[LeftOut]) -> dict[str, float]:
     """The constants by their names in ``MatcherWeights.numbers``."""
-    views = [view for one in held for view in _views(one)]
+    views = [view for one in sets for view in _views(one)]
     single = [view for view in views if not view.multi and (view.true.sum(axis=1) == 1).all()]
-    return {**_independent(views), **_exclusive(single), **_scope(held)}
+    return {**_independent(views), **_exclusive(single), **_scope(sets)}
 
 
-def _views(held: HeldOut) -> Iterator[HeldOut]:
+def _views(whole: LeftOut) -> Iterator[LeftOut]:
     """A label set as it is, and random parts of it: users' taxonomies are smaller than most data sets'."""
-    yield held
-    draw, count = np.random.default_rng(len(held.labels)), len(held.labels)
+    yield whole
+    draw, count = np.random.default_rng(len(whole.labels)), len(whole.labels)
     for _ in range(_PARTS if count > _SMALL[0] else 0):
         size = int(draw.integers(_SMALL[0], min(_SMALL[1], count) + 1))
-        found = held.part(np.sort(draw.permutation(count)[:size]))
+        found = whole.part(np.sort(draw.permutation(count)[:size]))
         if len(found.texts):
             yield found
 
 
-def _independent(views: Sequence[HeldOut]) -> dict[str, float]:
-    """Logistic regression to whether each label is true of a text; each view has the same weight."""
+def _independent(views: Sequence[LeftOut]) -> dict[str, float]:
+    """Logistic regression to whether each label is true of a text; each view has the same weight.
+
+    For a label that is the only one of its taxonomy, texts of which it is true weigh as much as the others: nothing is
+    known about how frequent it is, and in a data set of many labels each is rare.
+    """
     rows, true, weight = [], [], []
     for one in views:
         cosines = one.texts @ one.labels.T
@@ -97,11 +101,17 @@ def _independent(views: Sequence[HeldOut]) -> dict[str, float]:
         weight.append(np.full(one.true.size, 1 / len(one.texts)))
     features, truth, weights = np.concatenate(rows), np.concatenate(true), np.concatenate(weight)
     (scale, standing, crowd), bias = _logistic(features, truth, weights)
-    (lone,), lone_bias = _logistic(features[:, :1], truth, weights)
+    (lone,), lone_bias = _logistic(features[:, :1], truth, _balanced(weights, truth))
     return {
         "several scale": scale, "several standing": standing, "several crowd": crowd, "several bias": bias,
         "lone scale": lone, "lone bias": lone_bias,
     }  # fmt: skip
+
+
+def _balanced(weights: Numbers, true: NDArray[np.bool_]) -> Numbers:
+    """Weights under which both values of ``true`` have the same sum."""
+    share = weights[true].sum() / weights.sum()
+    return weights * np.where(true, 0.5 / share, 0.5 / (1 - share))
 
 
 def _logistic(features: Numbers, true: NDArray[np.bool_], weights: Numbers) -> tuple[list[float], float]:
@@ -111,7 +121,7 @@ def _logistic(features: Numbers, true: NDArray[np.bool_], weights: Numbers) -> t
     return [float(value) for value in fitted.coef_[0]], float(fitted.intercept_[0])
 
 
-def _exclusive(views: Sequence[HeldOut]) -> dict[str, float]:
+def _exclusive(views: Sequence[LeftOut]) -> dict[str, float]:
     """Softmax over the labels, by cross-entropy; each view has the same weight."""
     from scipy.optimize import minimize
 
@@ -129,12 +139,12 @@ def _exclusive(views: Sequence[HeldOut]) -> dict[str, float]:
     return {"one scale": scale, "one crowd": crowd, "one standing": standing}
 
 
-def _scope(held: Sequence[HeldOut]) -> dict[str, float]:
+def _scope(sets: Sequence[LeftOut]) -> dict[str, float]:
     """Constants of ``llm.embedded.cosine.Scope``: the bound's offset, by the texts of each label set and its parts."""
     factors = np.array([1.0, *(-value for value in _SCOPE.values())])
     margins = [
         scope_features(view.texts[view.true.any(axis=1)], view.labels, one.cohort) @ factors
-        for one in held
+        for one in sets
         for view in _views(one)
     ]
     counts = np.concatenate([np.full(len(part), 1 / len(part)) for part in margins])
@@ -142,13 +152,13 @@ def _scope(held: Sequence[HeldOut]) -> dict[str, float]:
     return {f"scope {name}": value for name, value in _SCOPE.items()} | {"scope offset": float(offset)}
 
 
-def recognised(held: Sequence[HeldOut], numbers: Mapping[str, float]) -> dict[str, float]:
+def recognised(sets: Sequence[LeftOut], numbers: Mapping[str, float]) -> dict[str, float]:
     """AUROC of the scope margin of each label set's texts against texts of other fields."""
     from sklearn.metrics import roc_auc_score
 
     found = {}
-    for one in held:
-        distant = np.concatenate([other.texts[:_DISTANT] for other in held if other.field != one.field])
+    for one in sets:
+        distant = np.concatenate([other.texts[:_DISTANT] for other in sets if other.field != one.field])
         own = one.texts[one.true.any(axis=1)]
         features = scope_features(np.concatenate([own, distant]), one.labels, one.cohort)
         factors = (1.0, *(-numbers[f"scope {name}"] for name in ("nonsense", "rivals", "labels")))

@@ -17,7 +17,6 @@ from eval.datasets.families import SuiteFamily
 from prompts.errors import InvalidDataset
 from prompts.files import read_json
 from similarity.encoders.tokens import cut
-from tabular import strict_rows
 from training.matcher.dataset import Concept
 
 _FIELDS_FILE = Path(__file__).parent / "general_fields.yaml"
@@ -27,7 +26,7 @@ _SPLITS = ("train", "validation")
 
 
 @dataclass(frozen=True)
-class LabelSet:
+class FamilyTexts:
     """Texts that share labels.
 
     Attributes:
@@ -50,7 +49,7 @@ class LabelSet:
     texts: tuple[tuple[int, ...], ...]
     true: tuple[tuple[int, ...], ...]
 
-    def sample(self, count: int) -> LabelSet:
+    def sample(self, count: int) -> FamilyTexts:
         """A random sample of the texts, always the same one."""
         order = list(range(len(self.texts)))
         random.Random(self.name).shuffle(order)
@@ -58,7 +57,7 @@ class LabelSet:
         return replace(self, texts=tuple(self.texts[at] for at in chosen), true=tuple(self.true[at] for at in chosen))
 
 
-def general_sets(folder: Path, split: str, excluded: Iterable[str] = ()) -> list[LabelSet]:
+def general_sets(folder: Path, split: str, excluded: Iterable[str] = ()) -> list[FamilyTexts]:
     """The English families of a folder (``eval.datasets.families``), by labels and, where there are any, by parents.
 
     Args:
@@ -79,9 +78,8 @@ def general_sets(folder: Path, split: str, excluded: Iterable[str] = ()) -> list
     return found
 
 
-def _sets(family: SuiteFamily, split: str) -> list[LabelSet]:
-    rows = [row.cells for row in strict_rows(family.data)]
-    chosen = [row for row in rows if row.get("split") == split and (row.get("language") or ENGLISH) == ENGLISH]
+def _sets(family: SuiteFamily, split: str) -> list[FamilyTexts]:
+    chosen = [row for row in family.rows() if row.get("split") == split and (row.get("language") or ENGLISH) == ENGLISH]
     if not chosen:
         return []
     entries = read_json(family.data.with_name(f"{family.name}.labels.json"), InvalidDataset)["labels"]
@@ -103,12 +101,12 @@ def _label_set(
     phrasings: Mapping[str, tuple[str, ...]],
     texts: tuple[tuple[int, ...], ...],
     true: Sequence[Sequence[str]],
-) -> LabelSet:
+) -> FamilyTexts:
     place = {label: at for at, label in enumerate(phrasings)}
     multi = family.taxonomy.multi or any(len(labels) > 1 for labels in true)
     places = tuple(tuple(place[label] for label in labels) for labels in true)
     field = _fields().get(family.name, family.name)
-    return LabelSet(name, family.name, field, multi, tuple(phrasings), tuple(phrasings.values()), texts, places)
+    return FamilyTexts(name, family.name, field, multi, tuple(phrasings), tuple(phrasings.values()), texts, places)
 
 
 def _phrasings(entry: Mapping[str, Any]) -> tuple[str, ...]:
@@ -124,7 +122,7 @@ def _phrasings(entry: Mapping[str, Any]) -> tuple[str, ...]:
     return (*found, f"{name}: {description}" if description else name)
 
 
-def film_sets(films: Sequence[Example], reviews: Sequence[Example], concepts: Sequence[Concept]) -> list[LabelSet]:
+def film_sets(films: Sequence[Example], reviews: Sequence[Example], concepts: Sequence[Concept]) -> list[FamilyTexts]:
     """Films by genre and by sub-genre, and reviews by verdict, under the phrasings of ``concepts``.
 
     Films with an incomplete list of genres are left out: a missing label there is unknown.
@@ -140,7 +138,7 @@ def film_sets(films: Sequence[Example], reviews: Sequence[Example], concepts: Se
 
 def _of_concepts(
     name: str, kind: str, examples: Sequence[Example], true: Sequence[Sequence[str]], concepts: Sequence[Concept]
-) -> LabelSet:
+) -> FamilyTexts:
     known = {concept.name: concept.wordings for concept in concepts if concept.kind == kind}
     place = {label: at for at, label in enumerate(known)}
     rows = [
@@ -150,7 +148,9 @@ def _of_concepts(
     kept = [row for row in rows if row[1]]
     texts = tuple(_pieces([text for text, _ in kept], from_end=kind == "reviews"))
     field, multi = _fields().get(name, name), kind != "reviews"
-    return LabelSet(name, name, field, multi, tuple(known), tuple(known.values()), texts, tuple(at for _, at in kept))
+    return FamilyTexts(
+        name, name, field, multi, tuple(known), tuple(known.values()), texts, tuple(at for _, at in kept)
+    )
 
 
 def _pieces(texts: Sequence[str], from_end: bool = False) -> list[tuple[int, ...]]:
@@ -158,14 +158,14 @@ def _pieces(texts: Sequence[str], from_end: bool = False) -> list[tuple[int, ...
     return [tuple(one.pieces[-MAX_PIECES:] if from_end else one.pieces[:MAX_PIECES]) for one in cut(texts)]
 
 
-def folds(sets: Sequence[LabelSet]) -> list[frozenset[str]]:
+def folds(sets: Sequence[FamilyTexts]) -> list[frozenset[str]]:
     """Families that each fold leaves out of its training, of those that there are."""
     names = {one.family for one in sets}
     found = [frozenset(names.intersection(fold)) for fold in _file()["folds"]]
     return [fold for fold in found if fold]
 
 
-def digest(sets: Sequence[LabelSet]) -> str:
+def digest(sets: Sequence[FamilyTexts]) -> str:
     """Digest of label sets: of their texts, labels and phrasings."""
     found = hashlib.sha256()
     for one in sets:

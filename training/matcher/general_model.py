@@ -33,7 +33,7 @@ _MASKED = -1e4
 
 
 @dataclass(frozen=True)
-class Candidates:
+class CandidateLabels:
     """Candidate labels of the texts of a batch.
 
     Attributes:
@@ -78,14 +78,14 @@ class GeneralModel(nn.Module):
         """Unit vectors of labels from those of plain MiniLM, shape (labels, 384)."""
         return functional.normalize(plain + self.out(functional.gelu(self.hidden(plain))), dim=-1)
 
-    def loss(self, texts: torch.Tensor, candidates: Candidates) -> torch.Tensor:
+    def loss(self, texts: torch.Tensor, candidates: CandidateLabels) -> torch.Tensor:
         """Mean loss of the texts of a batch."""
         centred = texts - self.centre
         cosines = centred @ self.labels(candidates.labels).T
         distant = centred @ self.labels(candidates.others).T
         return self._contrast(cosines, candidates) + _BINARY_WEIGHT * self._binary(cosines, distant, candidates)
 
-    def _contrast(self, cosines: torch.Tensor, candidates: Candidates) -> torch.Tensor:
+    def _contrast(self, cosines: torch.Tensor, candidates: CandidateLabels) -> torch.Tensor:
         """Softmax of each true label against the wrong candidates; texts without a true label do not count."""
         logits, true = self.scale.exp() * cosines, candidates.true
         wrong = torch.logsumexp(logits.masked_fill(~candidates.included | true, _MASKED), 1, keepdim=True)
@@ -94,7 +94,7 @@ class GeneralModel(nn.Module):
         labelled = count > 0
         return ((losses.sum(1) / count.clamp(min=1)) * labelled).sum() / labelled.sum().clamp(min=1)
 
-    def _binary(self, cosines: torch.Tensor, distant: torch.Tensor, candidates: Candidates) -> torch.Tensor:
+    def _binary(self, cosines: torch.Tensor, distant: torch.Tensor, candidates: CandidateLabels) -> torch.Tensor:
         logits = torch.cat([cosines, distant], 1) * self.binary_scale.exp() + self.binary_bias
         true = torch.cat([candidates.true, torch.zeros_like(distant, dtype=torch.bool)], 1)
         counted = torch.cat([candidates.included, torch.ones_like(distant, dtype=torch.bool)], 1)

@@ -15,8 +15,8 @@ from llm.embedded.cosine import COHORT, NONSENSE
 from llm.embedded.weights import GeneralWeights, MatcherWeights, save
 from similarity.encoders.minilm import MiniLM
 from training.matcher.general import GeneralSchedule, OnProgress, ReadySet, ready, stages, text_vectors, train
-from training.matcher.general_calibration import HeldOut, fitted_numbers, quality, recognised
-from training.matcher.general_data import LabelSet, folds
+from training.matcher.general_calibration import LeftOut, fitted_numbers, quality, recognised
+from training.matcher.general_data import FamilyTexts, folds
 from training.matcher.general_model import LOWER, GeneralModel, label_tower
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class GeneralPlan:
     """
 
     base: MatcherWeights
-    training: Sequence[LabelSet]
-    validation: Sequence[LabelSet]
+    training: Sequence[FamilyTexts]
+    validation: Sequence[FamilyTexts]
     schedule: GeneralSchedule
 
 
@@ -55,25 +55,25 @@ def train_general(plan: GeneralPlan, out: Path, command: str, on_progress: OnPro
     folder = checkpoints.folder
     training = ready([one.sample(plan.schedule.most) for one in plan.training], encoder, folder, on_progress)
     validation = ready([one.sample(_MEASURED) for one in plan.validation], encoder, folder, on_progress)
-    before, held = GeneralModel(plan.base.centre).eval(), list[HeldOut]()
+    before, left = GeneralModel(plan.base.centre).eval(), list[LeftOut]()
     for fold in folds([one.content for one in training]):
         rest = [one for one in training if one.content.family not in fold]
         model = train(rest, plan.base.centre, plan.schedule, checkpoints, on_progress)
-        held += [held_out(model, one, encoder) for one in validation if one.content.family in fold]
-    numbers = fitted_numbers(held)
+        left += [left_out(model, one, encoder) for one in validation if one.content.family in fold]
+    numbers = fitted_numbers(left)
     final = train(training, plan.base.centre, plan.schedule, checkpoints, on_progress)
     weights = replace(
         plan.base, name=out.stem, general=exported(final, before), numbers={**plan.base.numbers, **numbers}
     )
     save(weights, out, _RANK)
     seen = {one.content.name: one for one in validation}
-    scope = recognised(held, numbers)
+    scope = recognised(left, numbers)
     table = {
         one.name: {
-            "several": one.multi, "plain": quality(held_out(before, seen[one.name], encoder)), "held out": quality(one),
+            "several": one.multi, "plain": quality(left_out(before, seen[one.name], encoder)), "trained": quality(one),
             "scope AUROC": scope[one.name],
         }
-        for one in held
+        for one in left
     }  # fmt: skip
     manifest = {
         "command": command, "recipe": asdict(plan.schedule), "rank": _RANK, "numbers": numbers,
@@ -84,7 +84,7 @@ def train_general(plan: GeneralPlan, out: Path, command: str, on_progress: OnPro
     return manifest
 
 
-def held_out(model: GeneralModel, one: ReadySet, encoder: MiniLM) -> HeldOut:
+def left_out(model: GeneralModel, one: ReadySet, encoder: MiniLM) -> LeftOut:
     """Encode a label set, each label by its name and description as in use, with a model that was not trained on it."""
     content = one.content
     true = np.zeros((len(content.true), len(content.labels)), bool)
@@ -95,7 +95,7 @@ def held_out(model: GeneralModel, one: ReadySet, encoder: MiniLM) -> HeldOut:
     plain /= np.linalg.norm(plain, axis=1, keepdims=True)
     cohort = encoder.encode([*COHORT, *NONSENSE])
     labels, phrases = (label_tower(model, vectors) for vectors in (plain, cohort))
-    return HeldOut(content.name, content.field, content.multi, texts, labels, true, phrases)
+    return LeftOut(content.name, content.field, content.multi, texts, labels, true, phrases)
 
 
 def exported(model: GeneralModel, before: GeneralModel) -> GeneralWeights:
