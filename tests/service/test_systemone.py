@@ -92,9 +92,10 @@ def test_the_embedded_classifier_answers_all_types(embedded: Matcher) -> None:
     calm = ask(client, {"mood": MOOD}, state="All is well, thank you, I feel calm.")["answers"]["mood"]
     assert calm["score"] < answers["mood"]["score"]
     levels = ["The customer is calm and content. " * 20, "The customer is furious. " * 30]
-    long = ask(client, {"mood": {**MOOD, "criteria": levels}})["answers"]["mood"]
+    lengthy = {"mood": {**MOOD, "criteria": levels}}
+    long = ask(client, lengthy, state="This is an outrage! I am furious.")["answers"]["mood"]
     assert long["legend"] == {"0": levels[0], "1": levels[1]}
-    assert long["score"] > 0.5
+    assert long["score"] > 0.5 > ask(client, lengthy, state="I am calm and content.")["answers"]["mood"]["score"]
     body = ask(client, {"my.mood": {**MOOD, "criteria": ["1", "2"]}}, status=501)
     assert (body["type"], body["field"]) == ("/problems/cannot-decide", "questions.my.mood.criteria")
     assert body["error"]["message"] == body["detail"]
