@@ -1,6 +1,6 @@
 """Frozen features of texts: vectors of plain MiniLM and of the embedded classifier, and its zero-shot scores.
 
-A text is encoded once by each of the two encoders, also where its features and its zero-shot scores need both.
+A text is encoded once by each encoder that its labels need, also where its features and its zero-shot scores need both.
 """
 
 from __future__ import annotations
