@@ -16,8 +16,7 @@ if TYPE_CHECKING:
     from eval.datasets import Example
 
 _EPILOG = examples(
-    "train matcher --data imdb_genres.jsonl.gz --reviews aclImdb.tar.gz --general families/",
-    "train matcher --data films.jsonl --reviews aclImdb/ --general families/ --film-branch matcher.v2.safetensors",
+    "train matcher --data imdb.jsonl.gz --reviews aclImdb/ --general families/",
 )
 
 
