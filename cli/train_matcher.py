@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from eval.datasets import Example
 
 _EPILOG = examples(
-    "train matcher --data imdb.jsonl.gz --reviews aclImdb/ --general families/",
+    "train matcher --data films.jsonl --reviews aclImdb/ --general suite/",
 )
 
 

@@ -111,7 +111,7 @@ def _independent(views: Sequence[LeftOut]) -> dict[str, float]:
 def _balanced(weights: Numbers, true: NDArray[np.bool_]) -> Numbers:
     """Weights under which both values of ``true`` have the same sum."""
     share = weights[true].sum() / weights.sum()
-    return weights * np.where(true, 0.5 / share, 0.5 / (1 - share))
+    return np.asarray(weights * np.where(true, 0.5 / share, 0.5 / (1 - share)))
 
 
 def _logistic(features: Numbers, true: NDArray[np.bool_], weights: Numbers) -> tuple[list[float], float]:
