@@ -23,6 +23,7 @@ from cli import (
     learn,
     mcp,
     prepare,
+    review,
     serve,
     similar,
     taxonomies,
@@ -71,6 +72,7 @@ main.add_section(
     tune.calibrate,
     cascade.cascade,
     tune.fusion,
+    review.review_group,
     learn.learn,
 )
 main.add_section(

@@ -145,6 +145,7 @@ class Settings(BaseModel):
     feedback_answers: int = Field(
         100_000, ge=1, description="maximum number of recorded answers; the oldest are dropped"
     )
+    review_path: Path | None = Field(None, description="file of `main.py review` that the page /review shows")
     learned_path: Path = Field(Path("var/learned"), description="folder of what `learn` has learned from feedback")
     workers: int = Field(1, ge=1, le=64, description="worker processes; each loads the model")
     threads: int = Field(96, ge=2, le=1024, description="concurrent connections per process")
@@ -170,6 +171,8 @@ class Settings(BaseModel):
                 "MARQUEE_ADAPTER is for a model that Marquee loads: set MARQUEE_LOCAL_MODEL, or use serve --vllm; an "
                 "endpoint that serves an adapter has it under a name of its own: set MARQUEE_MODEL"
             )
+        if self.review_path and not self.feedback:
+            raise ValueError("MARQUEE_REVIEW_PATH needs MARQUEE_FEEDBACK=true: the page stores labels as feedback")
         asks_openai = self.uses_language_model and not self.openai_base_url and not self.local_model
         if asks_openai and self.model == _DEFAULT_MODEL:
             raise ValueError(

@@ -1,6 +1,7 @@
 """Access control: API keys, and which requests need one; ``request_hooks.py`` checks them.
 
-Once a key exists, every method but GET needs one, and so does ``/metrics``. Pages, taxonomies and health stay public.
+Once a key exists, every method but GET needs one, and so do ``/metrics`` and the texts of ``/review/texts``. Pages,
+taxonomies and health stay public.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from prompts.network import is_loopback
 _PREFIX = "mq_"  # lets people and secret scanners recognise a key
 _NAME = re.compile(r"[\w.@-]{1,64}")
 _READING_METHODS = frozenset(["GET", "HEAD", "OPTIONS"])
+_GUARDED_PATHS = frozenset(["/metrics", "/review/texts"])  # whatever the method
 
 
 @dataclass(frozen=True)
@@ -158,4 +160,4 @@ def access_control_of(settings: Settings) -> AccessControl:
 
 def is_guarded(method: str, path: str) -> bool:
     """Whether a route needs a key once keys exist."""
-    return method not in _READING_METHODS or path == "/metrics"
+    return method not in _READING_METHODS or path in _GUARDED_PATHS

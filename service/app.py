@@ -13,7 +13,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from llm.request_context import waiting_problem
 from prompts.errors import InvalidExamples, InvalidSetting, InvalidTaxonomy, OtherTaxonomy, UnknownName, quoted
-from service import classification, feedback, request_hooks, routes
+from service import classification, feedback, request_hooks, review, routes
 from service.problem_kinds import KINDS
 from service.problems import RequestProblem, problem_body
 from service.services import Services
@@ -69,6 +69,7 @@ def create_app(services: Services) -> Flask:
     request_hooks.install_access_control(app, services.access)
     app.register_blueprint(classification.blueprint)
     app.register_blueprint(feedback.blueprint)
+    app.register_blueprint(review.blueprint)
     app.register_blueprint(routes.blueprint)
     _register_error_handlers(app)
     if count := services.trusted_proxies:

@@ -19,6 +19,7 @@ from marquee.feedback.store import FeedbackStore
 from service.classification import current_services, default_taxonomy
 from service.problems import RequestProblem
 from service.request_parsing import check_text, read_body
+from service.review import reviewed_text
 from service.schemas.classify import resolved_taxonomy
 from service.schemas.feedback import DeletionAnswer, FeedbackAnswer, FeedbackRequest
 from service.schemas.label_fields import LabelFields
@@ -66,6 +67,8 @@ def _stored(store: FeedbackStore, body: FeedbackRequest) -> FeedbackEntry:
         name = body.taxonomy.taxonomy if body.taxonomy else None
         answer = store.answer(key, body.request_id, body.index, name)
         return store.add_for_answer(key, body.request_id, answer, body.labels)
+    if body.review is not None:
+        return store.add_for_answer(key, "", reviewed_text(body.review).answer, body.labels)
     services = current_services()
     check_text(body, services.limits)
     taxonomy = resolved_taxonomy(body.taxonomy or LabelFields(), default_taxonomy(services))

@@ -19,6 +19,7 @@ from service.schemas import routes
 from service.schemas.classify import BatchAnswer, ClassifyAnswer, ClassifyRequest, PromptRequest, TaxonomyAnswers
 from service.schemas.decisions import DecisionAnswer, DecisionRequest
 from service.schemas.feedback import DeletionAnswer, FeedbackAnswer, FeedbackRequest
+from service.schemas.review import ReviewAnswer
 from service.schemas.systemone import SystemOneAnswer, SystemOneInvalid, SystemOneRequest
 
 _JSON = "application/json"
@@ -245,12 +246,14 @@ OPERATIONS: Mapping[tuple[str, str], Operation] = {
     ("POST", "/feedback"): Operation(
         answers=(FeedbackAnswer,),
         body=FeedbackRequest,
-        problems=(*_BODY, "unknown-taxonomy", "unknown-answer", *_FEEDBACK),
+        problems=(*_BODY, "unknown-taxonomy", "unknown-answer", "no-review", *_FEEDBACK),
         example={"description": _PLOT, "labels": ["Fantasy", "Adventure"]},
     ),
     ("DELETE", "/feedback"): Operation((DeletionAnswer,), problems=_FEEDBACK),
     ("DELETE", "/feedback/{id}"): Operation((DeletionAnswer,), problems=_FEEDBACK),
     ("DELETE", "/feedback/texts/{digest}"): Operation((DeletionAnswer,), problems=_FEEDBACK),
+    ("GET", "/review/texts"): Operation((ReviewAnswer,), problems=("no-review", "no-feedback", "feedback-unusable")),
+    ("GET", "/review"): Operation(media={"text/html": "string"}, problems=("no-review",)),
     ("GET", "/v1/models"): Operation((routes.ModelsAnswer,)),
     ("GET", "/version"): Operation((routes.VersionAnswer,)),
     ("GET", "/taxonomies"): Operation((routes.TaxonomiesAnswer,)),

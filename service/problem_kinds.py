@@ -105,7 +105,7 @@ KINDS: Mapping[str, ErrorKind] = {
     "unknown-answer": ErrorKind(
         404,
         "No such answer",
-        "Feedback names an answer that is not recorded for this API key.",
+        "Feedback names an answer that is not recorded for this API key, or a text that is not in the review file.",
         (
             "The answer is older than MARQUEE_FEEDBACK_HOURS, or newer ones have replaced it.",
             "A request_id that is not the X-Request-ID of the answer, or an index beyond its texts.",
@@ -201,6 +201,13 @@ KINDS: Mapping[str, ErrorKind] = {
         "The service was started without a file of feedback.",
         ("The setting MARQUEE_FEEDBACK is off, which is the default.",),
         ("Start the service with MARQUEE_FEEDBACK=true.",),
+    ),
+    "no-review": ErrorKind(
+        501,
+        "This service has no texts to review",
+        "The service was started without a review file, or the file cannot be read now.",
+        ("MARQUEE_REVIEW_PATH is not set, which is the default.", "The file was moved, or is damaged."),
+        ("Make a file: main.py review TABLE --out review.jsonl.", "Set MARQUEE_REVIEW_PATH to it."),
     ),
     "model-rejected": ErrorKind(
         502,

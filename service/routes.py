@@ -238,6 +238,7 @@ def _index() -> dict[str, Any]:
             "POST /v1/decisions": "typed questions about a text, in OpenAI's shapes",
             "POST /v1/systemone": "typed questions about a text, in TypeSafe's shapes",
             "POST /feedback": "the right labels of an answer or of a text",
+            "GET /review": "a page to label texts that were picked; GET /review/texts for programs",
             "GET /v1/models": "the model names of /v1/decisions and /v1/systemone",
             "GET /taxonomies": "the taxonomies",
             "GET /prompts": "the prompts",
@@ -253,7 +254,7 @@ def _index() -> dict[str, Any]:
 @blueprint.get("/docs")
 def docs() -> Response:
     """Show every route with its schema, an example and a form to try it, as a page."""
-    return _page("docs.html")
+    return html_page("docs.html")
 
 
 @blueprint.get("/openapi.json")
@@ -280,15 +281,16 @@ def static_file(name: str) -> Response:
 def _page_or_json(members: Mapping[str, Any], template: str, **values: Any) -> Response:
     """A page where the client prefers HTML, as browsers do; else JSON."""
     preferred = request.accept_mimetypes.best_match(("application/json", "text/html"))
-    response = _page(template, **values) if preferred == "text/html" else jsonify(members)
+    response = html_page(template, **values) if preferred == "text/html" else jsonify(members)
     response.vary.add("Accept")
     return response
 
 
-def _page(template: str, **values: Any) -> Response:
+def html_page(template: str, **values: Any) -> Response:
     """A page. Its links are relative to the service's root, so they work under any prefix of a reverse proxy."""
     paths = {path for _, path, _ in routes_of(current_app)}  # the page requests only those that exist
+    reviewed = current_services().review is not None
     root = "../" * (request.path.count("/") - 1) or "./"
-    response = make_response(render_template(template, paths=paths, root=root, **values))
+    response = make_response(render_template(template, paths=paths, root=root, review=reviewed, **values))
     response.headers["Content-Security-Policy"] = CONTENT_SECURITY_POLICY  # the hook adds the other headers
     return response

@@ -19,6 +19,7 @@ from lookup.lookup import Lookup
 from marquee.factory import ClassifierFor, Classifiers, Monitor, RequestOptions, answer_store, create, language_model
 from marquee.feedback.learned import LearnedVersions, versions_of, with_learned
 from marquee.feedback.store import FeedbackStore, store_of
+from marquee.review.review_file import LiveReview
 from marquee.settings import Settings
 from prompts import registry
 from prompts.hierarchy import Hierarchy
@@ -94,6 +95,7 @@ class Services:
         cache_shared: whether clients with different API keys share cached responses.
         learned: what is in force from ``main.py learn``; None where the service uses none.
         feedback: records answers and stores feedback on them; None where the service does not.
+        review: the texts that the page /review shows; None where there are none.
         stopping: set once the process has received the signal to stop.
         origins: origins whose pages may call the service (CORS).
         trusted_proxies: number of reverse proxies before the service, whose X-Forwarded headers are trusted.
@@ -115,6 +117,7 @@ class Services:
     cache_shared: bool = False
     learned: LearnedVersions | None = None
     feedback: FeedbackStore | None = None
+    review: LiveReview | None = None
     stopping: Event = field(default_factory=Event)
     origins: tuple[str, ...] = ()
     trusted_proxies: int = 0
@@ -212,7 +215,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
         Services, classifier_for, models.check, load, taxonomy=models.taxonomy.name,
         limits=_limits(settings), metrics=metrics, similar=lambda: films, lookup=lookup_of(settings),
         origins=settings.origins, cache_shared=settings.cache_shared, trusted_proxies=settings.trusted_proxies,
-        learned=learned, feedback=store_of(settings) if settings.feedback else None,
+        learned=learned, feedback=store_of(settings) if settings.feedback else None, review=_review(settings),
     )  # fmt: skip
     by_scores = ScoreDecider(models.embedded, models.pairs)
     previews = _previews(models, settings)
@@ -220,6 +223,13 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
         return services(decider=by_scores, pairs=None if learned else models.pairs, preview_for=previews)
     decider = _decider(models.backend, settings, by_scores, models.gate)
     return services(strategy=settings.strategy, preview_for=previews, decider=decider)
+
+
+def _review(settings: Settings) -> LiveReview | None:
+    review = LiveReview(settings.review_path) if settings.review_path else None
+    if review:
+        review()  # a file that cannot be read is an error at the start
+    return review
 
 
 def _limits(settings: Settings) -> Limits:

@@ -6,6 +6,7 @@ where the file is full. Deleted rows are overwritten with zeros (``secure_delete
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sqlite3
@@ -156,6 +157,20 @@ class FeedbackStore:
             )
             for row in rows:
                 yield entry_of(*row)
+
+    def right_labels(self, digests: Sequence[str], taxonomy: Taxonomy) -> dict[str, tuple[str, ...]]:
+        """The right labels of those texts that have feedback under exactly this taxonomy, by digest; the newest ones.
+
+        Raises:
+            FeedbackUnusable: the file cannot be read.
+        """
+        with self._usable() as connection:
+            rows = connection.execute(
+                "SELECT digest, labels FROM feedback WHERE taxonomy = ? AND digest IN (SELECT value FROM json_each(?)) "
+                "ORDER BY made",
+                (taxonomy.versioned_name, json.dumps(digests)),
+            ).fetchall()
+        return {digest: tuple(json.loads(labels)) for digest, labels in rows}
 
     def delete(self, **conditions: str) -> int:
         """Delete the feedback, and for a digest or a key the recorded answers, that meet all conditions.

@@ -38,6 +38,9 @@ class FeedbackRequest(TextFields):
     request_id: str | None = Field(
         None, min_length=1, max_length=128, description="X-Request-ID of the answer; in place of a text"
     )
+    review: str | None = Field(
+        None, min_length=1, max_length=1_000, description="id of a text of GET /review/texts; in place of a text"
+    )
     index: Annotated[int, Field(ge=0), WHOLE] = Field(0, description="place of the text in texts of that request")
     labels: Annotated[list[LabelName], BeforeValidator(_as_list, json_schema_input_type=str | list[str])] = Field(
         max_length=_MOST_LABELS, description="the right labels, all of them; those of the answer confirm it"
@@ -54,8 +57,11 @@ class FeedbackRequest(TextFields):
     def _is_one_way(self) -> FeedbackRequest:
         if self.request_id is None and "index" in self.model_fields_set:
             raise ValueError("index is a place in the texts of an answer; send request_id with it")
-        if self.request_id is not None and (names := self.sent_names()):
-            raise ValueError(f"send either request_id or {names[0]}, not both")
+        ids = [name for name in ("request_id", "review") if getattr(self, name) is not None]
+        if len(names := [*ids, *(self.sent_names() if ids else ())]) > 1:
+            raise ValueError(f"send either {names[0]} or {names[1]}, not both")
+        if self.review is not None and self.taxonomy is not None:
+            raise ValueError("the review file has the taxonomy; leave taxonomy out")
         if self.request_id is not None and self.taxonomy is not None and self.taxonomy.taxonomy is None:
             raise ValueError("the labels of an answer are recorded; send only the name of its taxonomy with request_id")
         return self

@@ -17,10 +17,11 @@ from tests.support.misbehaving import endpoint, says
 from tests.test_main import weighing_endpoint
 
 ROOT = Path(__file__).parents[2]
-WITHOUT = {"serve", "mcp", "keys", "train", "benchmark", "reference"}  # services, groups, and a command for maintainers
+WITHOUT = {"serve", "mcp", "keys", "review", "train", "benchmark", "reference"}  # services, groups, for maintainers
 COLUMNS = ("--text-field", "plot", "--labels-field", "tmdb_genres")
 DATA = ("--data", "films.jsonl", *COLUMNS)
 FILMS = ("films.jsonl", "--text-field", "plot", "--genres-field", "tmdb_genres")
+PICKED = ("films.jsonl", "--text-field", "plot", "--most", "3")
 _CORPUS = "source: {path: films.csv}\nout: corpus\nenrich: {lookup: false}\n"
 
 # Command line -> keys of the object, or None for a list.
@@ -28,6 +29,9 @@ CASES: dict[str, tuple[tuple[str, ...], set[str] | None]] = {
     "classify": (("A duel at noon.",), {"genres", "labels", "model"}),
     "bulk": (("films.jsonl", "--out", "o.csv", "--text-field", "plot"), {"file", "rows", "problems"}),
     "bulk --dry-run": (("films.jsonl", "--dry-run", "--text-field", "plot"), {"rows", "texts", "seconds"}),
+    "review pick": (PICKED, {"file", "picked", "left_out"}),
+    "review export": (("review.jsonl", "review.csv"), {"files", "texts", "reviewed"}),
+    "review import": (("review.jsonl", "review.csv"), {"stored", "kinds", "left_out"}),
     "similar": (("A duel at noon.",), {"films"}),
     "taxonomies": ((), None),
     "taxonomies show": (("tmdb",), {"name", "labels", "digest"}),
@@ -109,6 +113,9 @@ def test_the_result_is_one_line_of_json(there: Path, command: str) -> None:
         found("train prior", (*DATA, "--out", "prior"))
     if command == "train blend":
         found("train tfidf-nb", (*DATA, "--out", "bayes"))
+    if command in ("review export", "review import"):
+        found("review pick", PICKED)
+        found("review export", ("review.jsonl", "review.csv"))
     if command == "keys revoke":
         found("keys add", ("bob",))
     result = found(command, arguments)

@@ -2,12 +2,10 @@
 
 import { $, element } from "./dom.js";
 import { sentence } from "./states.js";
+import { WEAK, bar, formatted, isProbability } from "./scores.js";
 import { answersIn } from "./texts.js";
 import { followArrows, treeItems } from "./tree.js";
 
-const WEAK = 0.2; // similarities below this never fill a bar
-
-const isProbability = (result) => result.score_type !== "similarity";
 const ABOUT = {
   probability: "Probability of each label by itself.",
   share: "Shares of one probability: they sum to 1 over the labels.",
@@ -18,8 +16,6 @@ const ABOUT_TREE = {
   probability: "Probability of each label by itself; of a label above others, at least the highest one below it.",
   share: "Shares of one probability; a label above others has the sum of those below it.",
 };
-const formatted = (score, probable) =>
-  probable ? `${Math.round(score * 100)} %` : score.toFixed(2).replace("-", "−").replace("0.", ".");
 const seconds = (took) => (took < 1000 ? `${Math.round(took)} ms` : `${(took / 1000).toFixed(1)} s`);
 const shortName = (named) => named.split("@")[0];
 
@@ -96,13 +92,6 @@ function scoreLine(name, score, full, probable, predicted) {
 }
 
 const scoreParts = (score, full, probable) => [bar(score, full), element("span", { class: "number" }, formatted(score, probable))];
-
-// Hidden from screen readers: the number beside it has the same information.
-function bar(score, full) {
-  const filled = element("span", { class: "bar-filled" });
-  filled.style.setProperty("--share", Math.max(0, Math.min(1, score / full)));
-  return element("span", { class: "bar", "aria-hidden": "true" }, filled);
-}
 
 // A shortlist is never silent: how many labels the language model chose from, where it did not see all of them.
 const offered = (shortlist) => (shortlist ? ` · chose from ${shortlist.offered} of ${shortlist.total} labels` : "");
