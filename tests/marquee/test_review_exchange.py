@@ -208,7 +208,7 @@ def test_what_people_leave_open_is_not_guessed(
         ("table", lambda rows: rows[1].update(rows[0], labels=["Наука"]), "the id '1' is in"),
         ("table", lambda rows: rows[1].pop("labels"), "is not in the format table"),
         ("label-studio", lambda rows: rows[1].update(annotations=[choosing("Nope")]), "there is no label 'Nope'"),
-        ("label-studio", lambda rows: rows[1].update(annotations=[choosing("x", control="t")]), "its choices are of 't'"),
+        ("label-studio", lambda rows: rows[1].update(annotations=[choosing("x", control="t")]), "choices are of 't'"),
         ("label-studio", lambda rows: rows[1].pop("data"), "is not in the format label-studio"),
         ("argilla", lambda rows: rows[1].update(responses={"labels": [{"value": "Nope"}]}), "there is no label 'Nope'"),
         ("argilla", lambda rows: rows[1].update(responses=["labels"]), "is not in the format argilla"),

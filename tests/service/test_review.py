@@ -33,9 +33,7 @@ def review_file(tmp_path: Path) -> Path:
     return path
 
 
-def serving(
-    store: FeedbackStore | None, path: Path | None, access: AccessControl = AccessControl()
-) -> FlaskClient:
+def serving(store: FeedbackStore | None, path: Path | None, access: AccessControl = AccessControl()) -> FlaskClient:
     model = LanguageModel(FakeBackend(lambda conversation: '["War"]'), JSONList())
     services = Services(lambda choice: model, lambda: None, lambda: None, "tmdb", access=access)
     review = LiveReview(path) if path else None
@@ -85,7 +83,12 @@ def test_texts_and_their_feedback_need_a_key_and_the_page_does_not(
 @pytest.mark.parametrize(
     ("body", "status", "field", "said"),
     [
-        ({"review": "film:3", "labels": []}, 404, "review", "no text 'film:3' in the review file; did you mean 'film:2'"),
+        (
+            {"review": "film:3", "labels": []},
+            404,
+            "review",
+            "no text 'film:3' in the review file; did you mean 'film:2'",
+        ),
         ({"review": "1", "labels": ["Nauka"]}, 422, "labels", "there is no label 'Nauka' in topics"),
         ({"review": "1", "text": "x", "labels": []}, 422, None, "send either review or text, not both"),
         ({"review": "1", "request_id": "r", "labels": []}, 422, None, "send either request_id or review, not both"),
@@ -102,7 +105,9 @@ def test_feedback_that_does_not_fit_is_refused(
     assert list(store.entries()) == []
 
 
-def test_a_service_without_review_says_how_to_start_one(tmp_path: Path, store: FeedbackStore, review_file: Path) -> None:
+def test_a_service_without_review_says_how_to_start_one(
+    tmp_path: Path, store: FeedbackStore, review_file: Path
+) -> None:
     for client in (serving(store, None), serving(store, tmp_path / "none.jsonl")):
         for response in (
             client.get("/review"),

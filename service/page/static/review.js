@@ -88,7 +88,8 @@ function choice({ name, description }, key, text, full, probable) {
   const score = text.scores[name];
   const parts = score === undefined ? [] : [bar(score, full), element("span", { class: "number muted" }, formatted(score, probable))];
   const words = element("span", { class: "choice-name" }, name);
-  const line = element("label", { title: description || null }, box, words, ...parts, element("kbd", { "aria-hidden": "true" }, key ?? ""));
+  const hint = key ? element("kbd", { "aria-hidden": "true" }, key) : null;
+  const line = element("label", { title: description || null }, box, words, ...parts, hint);
   return element("li", { "data-name": name.toLowerCase() }, line);
 }
 
