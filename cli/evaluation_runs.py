@@ -132,7 +132,8 @@ def systems_by_folder(selection: RunSelection, context: SystemContext, top: Path
 
 
 def _plain_systems(selection: RunSelection, context: SystemContext, top: Path) -> Mapping[Path, System]:
-    from marquee.systems import folder_name, from_settings, from_spec
+    from eval.run import folder_name
+    from marquee.systems import from_settings, from_spec
     from prompts.errors import InvalidSetting
 
     if selection.systems and selection.url:

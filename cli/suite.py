@@ -92,8 +92,8 @@ def family_runs(family: LoadedFamily, limit: int | None, selection: RunSelection
     """The runs of one family, in the folder of its name in ``top``; the commonest label is a system among them."""
     from eval.datasets import sample
     from eval.manifest import EvaluationData
-    from eval.run import EvaluationRun, RunOptions
-    from marquee.systems import SystemContext, folder_name
+    from eval.run import EvaluationRun, RunOptions, folder_name
+    from marquee.systems import SystemContext
 
     dataset = family.dataset
     report_dropped(dataset)

@@ -1,4 +1,4 @@
-"""`main.py taxonomies`: list them, show one, check one, and suggest one from texts."""
+"""`main.py taxonomies`: list them, show, check or tune one, and suggest one from texts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import click
 from cli.arguments import PATH, OutputPath, dialect_options, json_option, print_json, print_table, refuse_input, say
 from cli.group import examples
 from cli.names import complete_taxonomy
+from cli.taxonomy_tuning import tune
 
 if TYPE_CHECKING:
     from llm.authoring.taxonomy_suggestion import Suggestion
@@ -33,7 +34,7 @@ class TaxonomyGroup(click.Group):
     "taxonomies",
     cls=TaxonomyGroup,
     invoke_without_command=True,
-    short_help="List, show, check or suggest taxonomies.",
+    short_help="List, show, check, tune or suggest taxonomies.",
     epilog=examples(
         "taxonomies", "taxonomies show tickets", "taxonomies check labels.yaml", "taxonomies suggest texts.csv"
     ),
@@ -41,7 +42,7 @@ class TaxonomyGroup(click.Group):
 @json_option
 @click.pass_context
 def taxonomies_group(ctx: click.Context, as_json: bool) -> None:
-    """List the taxonomies; show one, check one, or suggest one from texts.
+    """List the taxonomies; show, check or tune one, or suggest one from texts.
 
     Files of MARQUEE_TAXONOMIES are listed with their path. The log, on standard error, names files that cannot be used.
     """
@@ -168,6 +169,9 @@ def suggest(
         print_json({"taxonomy": found.taxonomy.as_json(), "groups": found.groups, "separation": found.separation})
     elif not out:
         click.echo(document, nl=False)
+
+
+taxonomies_group.add_command(tune)
 
 
 def _texts(table: Path, text_field: str | None, encoding: str | None, separator: str | None) -> list[Text]:

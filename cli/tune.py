@@ -65,13 +65,13 @@ def fusion(data: Path, options: DataOptions, strategy: str | None, prompt: str |
     from eval.calibration import labels_at_once
     from llm.few_shot import examples_kind
     from llm.wrappers.fusion import FusionStore, fit_fusion
-    from marquee.factory import RequestOptions, create, fusion_path
+    from marquee.factory import RequestOptions, create
     from marquee.few_shot import example_selector
     from prompts.files import check_output
     from similarity.encoders.minilm import MiniLM
 
     settings = model_settings(cascade_margin=0.0, fallback=False, fusion=False)
-    store = FusionStore(path := check_output(fusion_path(settings)))
+    store = FusionStore(path := check_output(settings.fusion_path))
     loaded = options.load(data)
     taxonomy = labels_at_once(loaded.taxonomy, settings.hierarchy_beam)
     shown = example_selector(settings, MiniLM(), taxonomy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -34,11 +35,12 @@ from llm.spending.costs import Preview
 from llm.spending.spend_cap import SpendCap, SpendMeter
 from llm.wrappers.combined import order_sensitivity
 from prompts.errors import Interrupted, InvalidSetting
-from prompts.files import locked
+from prompts.files import digest_of, locked
 from prompts.text import Text
 
 ORDER_FILE = "order.json"
 _SAMPLE = 200  # texts whose cost is estimated
+_LONGEST = 80  # characters of a folder name
 OnProgress = Callable[[int], object]
 
 
@@ -80,6 +82,14 @@ class System:
             return None
         preview, sample = self.preview, texts[:_SAMPLE]
         return cap.meter(self.spec, str(self.setup.get("model", "")), lambda: (preview(sample), len(sample)))
+
+
+def folder_name(spec: str) -> str:
+    """The folder name of a system's runs; a long spec is cut and gets a digest."""
+    slug = re.sub(r"[^\w.-]+", "-", spec).strip("-.") or "system"
+    if len(slug) <= _LONGEST:
+        return slug
+    return f"{slug[:_LONGEST]}-{digest_of(spec, 8)}"
 
 
 @dataclass(frozen=True)

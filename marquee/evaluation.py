@@ -18,13 +18,13 @@ from eval.manifest import EvaluationData
 from eval.report import read, write
 from eval.report.errors import f1_by_label, worst_rows
 from eval.results import RunResults
-from eval.run import EvaluationRun, OpenedSystem, System
+from eval.run import EvaluationRun, OpenedSystem, System, folder_name
 from eval.run_metrics import TABLE_COLUMNS, ResultsTable, RunMetrics
 from llm.classifier import Classifier
 from llm.spending.spend_cap import SpendCap
 from marquee.classification import TaxonomyLike, load_taxonomy
 from marquee.explained import explained
-from marquee.systems import SystemContext, folder_name, from_spec
+from marquee.systems import SystemContext, from_spec
 from prompts.errors import InvalidSetting, UnknownName
 from prompts.installation import naming_extras
 from prompts.taxonomy import Taxonomy

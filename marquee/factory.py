@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import cast
 
 from llm import strategies
@@ -15,6 +14,7 @@ from llm.calibration.thresholds import ThresholdStore
 from llm.classifier import Classifier, Fingerprinting, Problem, ScoreType
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher, matcher
+from llm.embedded.tunings import with_tunings
 from llm.few_shot import ExampleSelector, NearestExamples, StaticExamples, no_examples
 from llm.hierarchical import Hierarchical
 from llm.language_model import LanguageModel
@@ -187,7 +187,7 @@ def classifier_of(
 def in_process(settings: Settings, encoder: MiniLM, shipped: Matcher | None = None) -> Classifier:
     """The classifier that needs no language model: the pretrained one of the settings, else the embedded one."""
     if not settings.pretrained:
-        return by_language(settings, shipped or matcher(encoder=encoder))
+        return by_language(settings, with_tunings(shipped or matcher(encoder=encoder)))
     from llm.pretrained.classifier import pretrained
 
     return pretrained(settings.pretrained, settings.threshold)
@@ -251,7 +251,7 @@ def classifiers(
     # Read once, not per request.
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
     bias = BiasEstimates()
-    weights = FusionStore(fusion_path(settings) if settings.fusion else None)
+    weights = FusionStore(settings.fusion_path if settings.fusion else None)
     margin = margin_of(settings.cascade_margin)
 
     def classifier_for(options: RequestOptions) -> Classifier:
@@ -275,11 +275,6 @@ def candidates_of(settings: Settings, taxonomy: Taxonomy) -> int:
         steps = taxonomy.children.values() if settings.hierarchy_beam else [taxonomy.flat.names]
         labels = max(map(len, steps))
     return candidates if settings.max_candidate_labels != 0 and labels > candidates else 0
-
-
-def fusion_path(settings: Settings) -> Path:
-    """The file of learned fusion weights, beside that of the thresholds."""
-    return settings.thresholds_path.with_name("fusion.json")
 
 
 def wrapped(

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from llm.embedded.matcher import Matcher
     from llm.embedded.multilingual import MultilingualClassifier
     from llm.pretrained.classifier import PretrainedClassifier
+    from prompts.taxonomy import Taxonomy
     from similarity.encoders.minilm import MiniLM
 
 
@@ -35,6 +36,12 @@ def multilingual_setup(name: str) -> Mapping[str, str]:
     from similarity.encoders.multilingual import multilingual_encoder
 
     return {"multilingual": multilingual_encoder(name).versioned_name} if name else {}
+
+
+def tuning_suffix(taxonomy: Taxonomy, path: Path | None = None) -> str:
+    """What the name of the embedded classifier ends with in answers for a taxonomy; empty without a tuning."""
+    tunings = embedded(path).tunings
+    return tunings.suffix(taxonomy) if tunings else ""
 
 
 @lru_cache(maxsize=1)
@@ -62,8 +69,9 @@ def local_backend(model: str, adapter: Path | None) -> LocalBackend:
 @lru_cache(maxsize=1)
 def _matcher(path: Path, digest: str) -> Matcher:
     from llm.embedded.matcher import matcher
+    from llm.embedded.tunings import with_tunings
 
-    return matcher(path, encoder())
+    return with_tunings(matcher(path, encoder()))
 
 
 @lru_cache(maxsize=1)

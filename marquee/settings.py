@@ -203,6 +203,11 @@ class Settings(BaseModel):
         return margin if isinstance(margin, float) else digest_of(margin) if margin.is_file() else str(margin)
 
     @property
+    def fusion_path(self) -> Path:
+        """The file of learned fusion weights, beside that of the thresholds."""
+        return self.thresholds_path.with_name("fusion.json")
+
+    @property
     def origins(self) -> tuple[str, ...]:
         """The origins of ``cors_origins``, one by one."""
         return tuple(filter(None, map(str.strip, self.cors_origins.split(","))))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from prompts.taxonomy import Taxonomy
     from prompts.text import Text
 
-_LONGEST = 80
 _NO_ENDPOINT: Mapping[str, Any] = {"endpoint": None}  # the model runs in this process, or results come from files
 
 
@@ -123,14 +121,6 @@ def offline(
     return System(spec, identity, lambda: OpenedSystem(classifier))
 
 
-def folder_name(spec: str) -> str:
-    """A folder name for a spec; a long spec is cut and gets a digest."""
-    slug = re.sub(r"[^\w.-]+", "-", spec).strip("-.") or "system"
-    if len(slug) <= _LONGEST:
-        return slug
-    return f"{slug[:_LONGEST]}-{digest_of(spec, 8)}"
-
-
 def _embedded(spec: str, rest: str, context: SystemContext) -> System:
     from llm.embedded.matcher import SHIPPED
     from marquee.factory import by_language
@@ -138,8 +128,10 @@ def _embedded(spec: str, rest: str, context: SystemContext) -> System:
     path = Path(rest) if rest else SHIPPED
     if not path.is_file():
         raise InvalidSetting(f"{spec!r}: there is no file of weights at {path}; make one with `main.py train matcher`")
-    setup = {"weights": digest_of(path), **loaded_models.multilingual_setup(context.settings().encoder_multilingual)}
-    return _in_process(spec, setup, by_language(context.settings(), loaded_models.embedded(path)), context)
+    settings, suffix = context.settings(), loaded_models.tuning_suffix(context.taxonomy, path)
+    multilingual = loaded_models.multilingual_setup(settings.encoder_multilingual)
+    setup = {"weights": digest_of(path), **({"tuning": suffix} if suffix else {}), **multilingual}
+    return _in_process(spec, setup, by_language(settings, loaded_models.embedded(path)), context)
 
 
 def _plain(spec: str, rest: str, context: SystemContext) -> System:
@@ -229,13 +221,14 @@ def _language_model(
     models = factory.create(settings, examples=examples, shipped=(embedded := loaded_models.embedded()))
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
     bare_model = factory.language_model(backend_of(settings), settings, options, thresholds, examples)
-    weights = FusionStore(factory.fusion_path(settings))
+    weights, suffix = FusionStore(settings.fusion_path), loaded_models.tuning_suffix(context.taxonomy)
 
     def rule(text: Text, taxonomy: Taxonomy) -> str:
         if not settings.fusion:
             return bare_model.decode_rule(text, taxonomy)
         shown = examples_kind(bare_model.examples, taxonomy)
-        return weights.rule(weights.key(bare_model.source(text, taxonomy), embedded.name, shown), taxonomy)
+        key = weights.key(bare_model.source(text, taxonomy), embedded.name + suffix, shown)
+        return weights.rule(key, taxonomy)
 
     def opened() -> OpenedSystem:
         if problem := models.check():
@@ -247,8 +240,10 @@ def _language_model(
     def previewed(texts: Sequence[Text]) -> Preview:
         return estimate(bare_model, settings, models.embedded, texts, context.taxonomy)
 
-    fused = {"fusion": embedded.name} if settings.fusion else {}
-    identity = {**_requested(settings), **_identity(settings, options, context), **fused, **around}
+    identity = {**_requested(settings), **_identity(settings, options, context), **around}
+    identity |= {"fusion": embedded.name} if settings.fusion else {}
+    if suffix and (settings.fusion or any(around.values()) or identity["candidates"]):
+        identity |= {"tuning": suffix}
     return System(spec, identity, opened, previewed)
 
 

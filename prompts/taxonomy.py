@@ -145,6 +145,17 @@ class Taxonomy:
         canonical = json.dumps(parts, sort_keys=True, ensure_ascii=False)
         return digest_of(canonical, 12)
 
+    @cached_property
+    def labels_digest(self) -> str:
+        """12 hex digits of the labels alone; requests for another form of answer do not change it."""
+        canonical = json.dumps([asdict(label) for label in self.predictable], sort_keys=True, ensure_ascii=False)
+        return digest_of(canonical, 12)
+
+    @property
+    def labels_version(self) -> str:
+        """Name and digest of the labels."""
+        return f"{self.name}@{self.labels_digest}"
+
     @property
     def exclusive(self) -> bool:
         """Whether the labels are alternatives: one of several is chosen, and their shares sum to 1."""

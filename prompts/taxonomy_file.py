@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from dataclasses import asdict
 from pathlib import Path
@@ -10,16 +11,22 @@ from typing import Annotated, Any
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
+from prompts import taxonomy_places
 from prompts.errors import InvalidTaxonomy, fault_of, shown
+from prompts.files import digest_of
 from prompts.hierarchy import Hierarchy, cut
 from prompts.label_tree import NestedLabel
 from prompts.taxonomy import DEFAULT_ATTRIBUTE, AllowNone, Label, Taxonomy, attribute_fault
+from prompts.taxonomy_places import Place
+from prompts.text import without_lone_surrogates
 from prompts.yaml_file import read_yaml
 
+_BUNDLED = Path(__file__).parent / "taxonomies"  # these are not tuned
 # Limits of one label, in characters. A label is encoded, and printed into every prompt: its length is work per text.
 NAME_CHARS = 500
 DESCRIPTION_CHARS = 4_000
 ALIASES = 100
+DESCRIPTIONS = 100
 
 
 def _at_most(limit: int, unit: str = "characters") -> AfterValidator:
@@ -86,6 +93,17 @@ LabelOrName = Annotated[LabelEntry, BeforeValidator(as_label, json_schema_input_
 LabelEntry.model_rebuild()  # its children are such entries
 
 
+class FileLabelEntry(LabelEntry):
+    """A label of a file; ``descriptions`` are further ones, for ``taxonomies tune`` alone (``descriptions_in``)."""
+
+    descriptions: Annotated[list[LabelDescription], _at_most(DESCRIPTIONS, "descriptions")] = []
+    children: list[FileLabelOrName] = []  # type: ignore[assignment]  # pydantic allows a subclass
+
+
+FileLabelOrName = Annotated[FileLabelEntry, BeforeValidator(as_label)]
+FileLabelEntry.model_rebuild()
+
+
 class TaxonomyFile(BaseModel):
     """A taxonomy file; unknown keys are errors, because a misspelt key would be ignored."""
 
@@ -97,7 +115,7 @@ class TaxonomyFile(BaseModel):
     allow_none: AllowNone = False
     level: int | None = None
     leaves_only: bool | None = None
-    labels: list[LabelOrName]
+    labels: list[FileLabelOrName]
 
 
 def load_taxonomy(path: Path) -> Taxonomy:
@@ -106,15 +124,41 @@ def load_taxonomy(path: Path) -> Taxonomy:
     Raises:
         InvalidTaxonomy: not YAML, an unknown or missing key, a wrong type, or a rule of ``Taxonomy`` broken.
     """
+    entry = _file(path)
+    shape = {name: getattr(entry, name) for name in ("multi", "max_labels", "subject", "allow_none", "attribute")}
+    found = taxonomy_of(path.stem, entry.labels, **shape)
+    if not (entry.level is None and entry.leaves_only is None):
+        found = cut(found, entry.level, entry.leaves_only)
+    if path.parent != _BUNDLED:
+        taxonomy_places.note(found, Place(path.absolute(), _digest(entry)))
+    return found
+
+
+def descriptions_in(path: Path) -> Mapping[str, tuple[str, ...]]:
+    """Every description of each label of a file, by the label's name, ``description`` first; each once.
+
+    Raises:
+        InvalidTaxonomy: as in ``load_taxonomy``.
+    """
+    return {entry.name.strip(): _descriptions(entry) for entry in _file(path).labels}
+
+
+def _descriptions(entry: FileLabelEntry) -> tuple[str, ...]:
+    lines = (" ".join(one.split()) for one in (entry.description, *entry.descriptions))
+    return tuple(dict.fromkeys(without_lone_surrogates(line) for line in lines if line))
+
+
+def _digest(file: TaxonomyFile) -> str:
+    return digest_of(json.dumps([[entry.name, *_descriptions(entry)] for entry in file.labels]), 12)
+
+
+def _file(path: Path) -> TaxonomyFile:
     data = read_yaml(path, InvalidTaxonomy)
     try:
-        entry = TaxonomyFile.model_validate(data)
+        return TaxonomyFile.model_validate(data)
     except ValidationError as error:
         fault = fault_of(error, TaxonomyFile, data, FOREIGN, whole="the file")
         raise InvalidTaxonomy(f"{path.name}: {fault}") from None
-    shape = {name: getattr(entry, name) for name in ("multi", "max_labels", "subject", "allow_none", "attribute")}
-    found = taxonomy_of(path.stem, entry.labels, **shape)
-    return found if entry.level is None and entry.leaves_only is None else cut(found, entry.level, entry.leaves_only)
 
 
 def taxonomy_of(name: str, entries: Sequence[LabelEntry], **shape: Any) -> Taxonomy:
@@ -162,14 +206,16 @@ def _entry(label: Mapping[str, Any]) -> str | Mapping[str, Any]:
 
 
 # Keys that other programs use, and the key here or a sentence of advice.
+_OF_LABELS = {
+    **dict.fromkeys(("label", "title", "value", "id", "class", "key"), "name"),
+    **dict.fromkeys(("definition", "help", "text", "hypothesis", "about"), "description"),
+    **dict.fromkeys(("synonyms", "keywords", "examples", "names"), "aliases"),
+    **dict.fromkeys(("labels", "sublabels", "subcategories", "subclasses", "nodes"), "children"),
+    **dict.fromkeys(("parents", "parent_name", "parent_id", "category", "group"), "parent"),
+}
 FOREIGN: Mapping[type[BaseModel], Mapping[str, str]] = {
-    LabelEntry: {
-        **dict.fromkeys(("label", "title", "value", "id", "class", "key"), "name"),
-        **dict.fromkeys(("definition", "help", "text", "hypothesis", "about"), "description"),
-        **dict.fromkeys(("synonyms", "keywords", "examples", "names"), "aliases"),
-        **dict.fromkeys(("labels", "sublabels", "subcategories", "subclasses", "nodes"), "children"),
-        **dict.fromkeys(("parents", "parent_name", "parent_id", "category", "group"), "parent"),
-    },
+    LabelEntry: _OF_LABELS,
+    FileLabelEntry: _OF_LABELS,
     TaxonomyFile: {
         **dict.fromkeys(("categories", "classes", "candidate_labels", "genres", "tags", "options"), "labels"),
         **dict.fromkeys(("multi_label", "multilabel", "multiple"), "multi"),

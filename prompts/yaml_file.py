@@ -11,7 +11,7 @@ import yaml
 from prompts.errors import MarqueeError
 from prompts.files import read_text
 
-_TEXT_KEYS, _LIST_KEYS = ("name", "description", "parent", "subject"), ("labels", "children", "aliases")
+_TEXT_KEYS, _LIST_KEYS = ("name", "description", "parent", "subject"), ("labels", "children", "aliases", "descriptions")
 
 
 class _RepeatedKey(yaml.MarkedYAMLError):

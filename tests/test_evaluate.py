@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from eval.run import folder_name
 from main import main
-from marquee.systems import SystemContext, folder_name, from_spec
+from marquee.systems import SystemContext, from_spec
 from prompts import registry
 from prompts.errors import InvalidPrompt, InvalidSetting, UnknownName
 from prompts.text import Text

@@ -14,7 +14,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from llm.embedded.weights import LabelEmbeddingCache, LabelEmbeddings, MatcherWe
 from llm.hierarchical import by_leaves
 from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import OUT_OF_SCOPE, Taxonomy
+from prompts.taxonomy_places import PLACES
 from prompts.text import Text, checked_texts
 from similarity.encoders.minilm import MiniLM, language_warnings
 from similarity.encoders.tokens import Cut, cut
@@ -49,6 +50,15 @@ _DIGITS = 4  # of scores
 _STEP = 10**-_DIGITS
 
 
+class TuningsProtocol(Protocol):
+    """What ``llm.embedded.tunings.Tunings`` does for a ``Matcher``."""
+
+    def predictions(self, texts: Sequence[Text], before: list[Prediction], taxonomy: Taxonomy) -> list[Prediction]: ...
+    def of_pairs(self, pairs: Sequence[tuple[Text, Taxonomy]], before: list[Prediction]) -> list[Prediction]: ...
+    def scores(self, texts: Sequence[str], before: NDArray[np.float64], taxonomy: Taxonomy) -> NDArray[np.float64]: ...
+    def suffix(self, taxonomy: Taxonomy) -> str: ...
+
+
 @dataclass(frozen=True)
 class Matcher:
     """A probability per label: that it applies, or, in a taxonomy of single labels, that it is the one."""
@@ -57,6 +67,7 @@ class Matcher:
     tuned: TextEncoder  # MiniLM with ``weights.changes``; encodes texts for taxonomies of films
     general: TextEncoder  # MiniLM with ``weights.general.changes``; encodes texts for other taxonomies
     weights: MatcherWeights
+    tunings: TuningsProtocol | None = field(default=None, repr=False, compare=False)  # ``llm.embedded.tunings``
     _labels: LabelEmbeddingCache = field(init=False, repr=False)
     _scope: Scope = field(init=False, repr=False)
 
@@ -86,7 +97,9 @@ class Matcher:
         read = cut([text.joined for text in originals if not text.empty])
         scored = zip(self._scored(read, taxonomy), map(language_warnings, read), strict=True)
         decoded = (_decode(one, taxonomy, source, warnings) for one, warnings in scored)
-        return [Prediction((), source, problem=no_text(text)) if text.empty else next(decoded) for text in originals]
+        found = [Prediction((), source, problem=no_text(text)) if text.empty else next(decoded) for text in originals]
+        used = self.tunings if taxonomy.labels_version in PLACES else None
+        return used.predictions(originals, found, taxonomy) if used else found
 
     def predict(self, pairs: Sequence[tuple[Text, Taxonomy]]) -> list[Prediction]:
         """One prediction per pair of a text, which is not empty, and a taxonomy, in order, as from ``classify``.
@@ -114,12 +127,15 @@ class Matcher:
                     (rows[place],) = self._labelled(of_text, known[place], pairs[place][1])
         sources = [AnswerSource(self.name, taxonomy.versioned_name) for _, taxonomy in pairs]
         warnings = dict(zip(places, map(language_warnings, read), strict=True))
-        return [_decode(rows[place], pair[1], sources[place], warnings[pair[0]]) for place, pair in enumerate(pairs)]
+        decoded = [_decode(rows[place], pair[1], sources[place], warnings[pair[0]]) for place, pair in enumerate(pairs)]
+        used = self.tunings if any(taxonomy.labels_version in PLACES for _, taxonomy in pairs) else None
+        return used.of_pairs(pairs, decoded) if used else decoded
 
     def unrounded(self, texts: Sequence[str], taxonomy: Taxonomy) -> NDArray[np.float64]:
         """Scores before they are rounded, shape (texts, labels)."""
         scores = [one.scores for one in self._scored(texts, taxonomy)]
-        return np.array(scores, np.float64).reshape(-1, len(taxonomy.names))
+        found = np.array(scores, np.float64).reshape(-1, len(taxonomy.names))
+        return self.tunings.scores(texts, found, taxonomy) if self.tunings else found
 
     def word_weights(self, taxonomy: Taxonomy) -> Array:
         """Weight of each column of the word features in the log-odds of the trained branch, shape (labels, columns).

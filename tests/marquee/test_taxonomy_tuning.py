@@ -1,0 +1,130 @@
+"""``taxonomies tune``: descriptions from a file or a language model, the files, and the check."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+import marquee.taxonomy_tuning as tuning
+from cli.taxonomy_tuning import tune
+from llm.authoring.label_descriptions import WRITTEN
+from llm.backends.backend import Conversation, FakeBackend
+from llm.classifier import Problem
+from llm.embedded.label_tuning import manifest_path, tuned_path
+from llm.embedded.matcher import Matcher
+from marquee.settings import Settings
+from prompts import registry
+from prompts.errors import InvalidTaxonomy
+from prompts.taxonomy_file import descriptions_in, load_taxonomy
+from tests.support.label_descriptions import DESCRIPTIONS, TABLE, taxonomy_file
+
+NONE = Settings(classifier="embedded")
+Reply = Callable[[Conversation], str | Problem | None]
+SHORT = {name: lines[:1] for name, lines in DESCRIPTIONS.items()}
+
+
+@pytest.fixture
+def language_model(monkeypatch: pytest.MonkeyPatch) -> Callable[[Reply], None]:
+    """Makes a scripted language model that of the settings."""
+    return lambda reply: monkeypatch.setattr(tuning, "_backend", lambda settings: FakeBackend(reply))
+
+
+def test_a_file_has_several_descriptions_of_a_label(tmp_path: Path) -> None:
+    path = taxonomy_file(tmp_path)
+    assert descriptions_in(path)["Team West"] == tuple(DESCRIPTIONS["Team West"])
+    assert load_taxonomy(path).labels[2].description == DESCRIPTIONS["Team West"][0]
+
+
+def test_words_that_yaml_reads_as_other_types_are_descriptions(tmp_path: Path) -> None:
+    path = tmp_path / "answers.yaml"
+    path.write_text("labels:\n  - {name: yes, descriptions: [true, 1.0, on]}\n  - no\n", encoding="utf-8")
+    assert descriptions_in(path) == {"yes": ("true", "1.0", "on"), "no": ()}
+
+
+def test_missing_descriptions_are_requested_with_the_yaml(tmp_path: Path, embedded: Matcher) -> None:
+    path = taxonomy_file(tmp_path, {**DESCRIPTIONS, "Team West": ["bills", "rent"], "Team East": []})
+    with pytest.raises(InvalidTaxonomy) as error:
+        tuning.tune_taxonomy(path, embedded, NONE)
+    assert str(error.value) == (
+        "tenants.yaml: tuning needs 5 descriptions of every label; missing are 'Team West' 3, 'Team East' 5; add them: "
+        "- {name: Team West, description: a definition, descriptions: [typical words, a situation, an example text, "
+        "another one]}; or set OPENAI_BASE_URL, and a model writes them"
+    )
+    assert not tuned_path(path).exists()
+
+
+def test_a_hierarchy_is_refused(tmp_path: Path, embedded: Matcher) -> None:
+    path = tmp_path / "tree.yaml"
+    path.write_text("labels:\n  - name: a\n    children: [b, c]\n", encoding="utf-8")
+    with pytest.raises(InvalidTaxonomy, match="is a hierarchy"):
+        tuning.tune_taxonomy(path, embedded, NONE)
+
+
+def test_a_bundled_taxonomy_is_refused(embedded: Matcher) -> None:
+    with pytest.raises(InvalidTaxonomy, match="copy it, and tune the copy"):
+        tuning.tune_taxonomy(registry.TAXONOMIES / "tickets.yaml", embedded, NONE)
+
+
+def test_a_language_model_writes_what_is_missing(
+    tmp_path: Path, embedded: Matcher, language_model: Callable[[Reply], None]
+) -> None:
+    requests: list[str] = []
+
+    def reply(conversation: Conversation) -> str:
+        requests.append(conversation[1]["content"])
+        name = next(name for name in DESCRIPTIONS if f"Label: {name}\n" in conversation[1]["content"])
+        others = [one for one in DESCRIPTIONS if one != name]
+        return json.dumps({"descriptions": [*DESCRIPTIONS[name][1:], DESCRIPTIONS[name][1].upper(), *others, "ok"]})
+
+    language_model(reply)
+    path = taxonomy_file(tmp_path, SHORT)
+    found = tuning.tune_taxonomy(path, embedded, NONE)
+    assert len(requests) == len(DESCRIPTIONS)
+    assert "Other labels: Team South; Team West" in requests[0]
+    assert found.written["Team North"] == tuple(DESCRIPTIONS["Team North"][1:])
+    assert found.notes[0] == "'Team North': 4 of 8 are repeated, too short, too long or a name"
+    manifest = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+    assert manifest["written by"]["descriptions"]["Team West"] == list(DESCRIPTIONS["Team West"][1:])
+    assert manifest["descriptions"] == dict.fromkeys(DESCRIPTIONS, 5)
+    assert manifest["made from"]["labels"] == load_taxonomy(path).labels_digest
+
+
+@pytest.mark.parametrize(
+    ("reply", "why"),
+    [
+        ("I would rather not.", "the answer has no list of descriptions"),
+        (Problem("unreachable", "no connection to the endpoint"), "no connection to the endpoint"),
+        (json.dumps({"descriptions": ["Team South"] * WRITTEN}), "8 of 8 are repeated"),
+    ],
+)
+def test_a_language_model_that_writes_none_leaves_no_file(
+    tmp_path: Path, embedded: Matcher, language_model: Callable[[Reply], None], reply: str | Problem, why: str
+) -> None:
+    language_model(lambda conversation: reply)
+    path = taxonomy_file(tmp_path, SHORT)
+    with pytest.raises(InvalidTaxonomy, match=f"missing are 'Team North' 4.*did not write enough.*{why}"):
+        tuning.tune_taxonomy(path, embedded, NONE)
+    assert not tuned_path(path).exists()
+
+
+def test_the_command_tunes_checks_and_removes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARQUEE_CLASSIFIER", "embedded")
+    path = taxonomy_file(tmp_path)
+    given = [str(path), "--check", str(TABLE), "--text-field", "text", "--labels-field", "label", "--json"]
+    found = CliRunner().invoke(tune, given, catch_exceptions=False)
+    result = json.loads(found.stdout)
+    rows = {row["metric"]: row for row in result["check"]}
+    assert list(rows) == ["accuracy", "macro-F1", "macro-AP"]
+    assert rows["accuracy"]["after"] >= 8 / 9
+    assert rows["accuracy"]["difference"] == pytest.approx(rows["accuracy"]["after"] - rows["accuracy"]["before"])
+    assert 0 < rows["accuracy"]["p"] <= 1
+    assert tuned_path(path).is_file()
+    shown = CliRunner().invoke(tune, given[:-1], catch_exceptions=False).stdout.splitlines()
+    assert shown[0].startswith(f"{tuned_path(path)}: 3 labels, ")
+    assert shown[1].split() == ["metric", "before", "after", "difference", "95%", "interval", "p"]
+    removed = CliRunner().invoke(tune, [str(path), "--remove"], catch_exceptions=False).stdout
+    assert removed == f"removed: {tuned_path(path)}, {manifest_path(path)}\n"
+    assert not tuned_path(path).exists()
+    assert "has no tuning" in CliRunner().invoke(tune, [str(path), "--remove"]).stdout
