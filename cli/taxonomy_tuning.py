@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     short_help="Fit the embedded classifier by label descriptions.",
     epilog=examples(
         "taxonomies tune labels.yaml",
-        "taxonomies tune labels.yaml --check labelled.csv --text-field text --labels-field label",
+        "taxonomies tune labels.yaml --check labelled.csv",
         "taxonomies tune labels.yaml --remove",
     ),
 )
@@ -42,7 +42,7 @@ def tune(
 
     Every label needs five descriptions: `description` and `descriptions` in the file. Where a label has fewer, the
     language model of the settings writes more. The result is NAME.tuned.safetensors beside FILE. The embedded
-    classifier uses it whenever this taxonomy is used, until its labels change.
+    classifier uses it whenever this taxonomy is used, until the file or the classifier changes.
     """
     from llm.embedded.matcher import matcher
     from marquee.taxonomy_tuning import as_rows, check_tuning, remove_tuning, tune_taxonomy

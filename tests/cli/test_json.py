@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ CASES: dict[str, tuple[tuple[str, ...], set[str] | None]] = {
     "taxonomies show": (("tmdb",), {"name", "labels", "digest"}),
     "taxonomies check": (("tmdb",), {"taxonomy", "errors", "findings"}),
     "taxonomies suggest": (("films.jsonl", "--text-field", "plot", "--labels", "3"), {"taxonomy", "groups"}),
+    "taxonomies tune": (("tenants.yaml",), {"path", "seconds", "written", "check"}),
     "prompts": ((), None),
     "prompts show": (("plot", "--text", "x"), None),
     "evaluate": ((*DATA, "--systems", "prior:prior"), {"out", "report", "metrics"}),
@@ -79,6 +81,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "films.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows[:48]))
     (folder / "films.csv").write_text("id,title,text,genres\n1,One,A duel.,War\n")
     (folder / "corpus.yaml").write_text(_CORPUS)
+    shutil.copy(ROOT / "docs/examples/tenants.yaml", folder)
     for name, share, seed in (("a", 0.7, 1), ("b", 0.9, 2)):
         write_run(folder / name, noisy_rows(60, share, seed))
     return folder
