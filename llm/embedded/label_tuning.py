@@ -39,7 +39,7 @@ _FORMAT = "1"
 
 @dataclass(frozen=True)
 class LabelWords:
-    """What is known of a label: its name, other spellings, and descriptions."""
+    """What there is about a label: its name, other spellings, and descriptions."""
 
     name: str
     aliases: tuple[str, ...]
