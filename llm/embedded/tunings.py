@@ -38,7 +38,7 @@ _SMALLEST = 0.5 * 10**-_DIGITS  # a score of 0 is a rounded one
 def made_from(taxonomy: Taxonomy, place: Place, weights: MatcherWeights) -> MadeFrom:
     """What a tuning of this taxonomy, of a file at this place, is made from for a classifier with these weights."""
     numbers = json.dumps(sorted(weights.numbers.items())).encode()
-    learned = b"".join(part.tobytes() for part in (weights.offsets, weights.biases, weights.centre))
+    learned = b"".join(part.tobytes() for part in (weights.offsets, weights.biases, weights.general.centre))
     version = f"{weights.name}@{digest_of(numbers + learned, 12)}"
     return MadeFrom(taxonomy.labels_digest, place.descriptions, version)
 
