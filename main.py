@@ -14,6 +14,7 @@ from cli import (
     classify,
     compare,
     distil,
+    drift,
     evaluate,
     evaluate_similar,
     feedback,
@@ -81,6 +82,7 @@ main.add_section(
     mcp.mcp_command,
     keys.keys_group,
     feedback.feedback_group,
+    drift.drift,
     inventory.probe,
     inventory.reference,
 )

@@ -147,6 +147,10 @@ class Settings(BaseModel):
     )
     review_path: Path | None = Field(None, description="file of `main.py review` that the page /review shows")
     learned_path: Path = Field(Path("var/learned"), description="folder of what `learn` has learned from feedback")
+    drift_path: Path = Field(
+        Path("var/drift"),
+        description="folder of references of drift (drift --save); /metrics compares answers with them",
+    )
     workers: int = Field(1, ge=1, le=64, description="worker processes; each loads the model")
     threads: int = Field(96, ge=2, le=1024, description="concurrent connections per process")
     max_pending: int = Field(64, ge=1, le=1000, description="maximum number of pending requests; more get 503")

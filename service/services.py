@@ -16,6 +16,7 @@ from llm.language_model import LanguageModel
 from llm.pairs import PredictPairs
 from llm.strategies import AUTO, STRATEGIES, named
 from lookup.lookup import Lookup
+from marquee.drift import load_references
 from marquee.factory import ClassifierFor, Classifiers, Monitor, RequestOptions, answer_store, create, language_model
 from marquee.feedback.learned import LearnedVersions, versions_of, with_learned
 from marquee.feedback.store import FeedbackStore, store_of
@@ -197,7 +198,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
     Raises:
         MarqueeError: a setting is invalid.
     """
-    metrics = Metrics()
+    metrics = Metrics(load_references(settings.drift_path))
     models = create(settings, trained, Monitor(metrics.batch.observe, lambda queue: metrics.queue.labels(queue).inc))
     encoder = encoder_of(settings.encoder) if settings.encoder else models.encoder
     gate = Admission(settings.max_pending, metrics.queue.labels("similar").inc)

@@ -7,7 +7,7 @@ import logging
 import os
 import platform
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import entry_points
@@ -22,6 +22,7 @@ from llm.classifier import Prediction, Usage
 from llm.request_context import CURRENT_REQUEST
 from llm.spending.costs import cost
 from marquee import __version__
+from marquee.drift import DriftFigures, DriftReference, DriftWindow
 from prompts.errors import InvalidSetting
 from prompts.installation import missing
 
@@ -86,8 +87,9 @@ def configure_logging(level: str, log_format: str = "json") -> None:
 class Metrics:
     """Counters, gauges and histograms of one application."""
 
-    def __init__(self) -> None:
+    def __init__(self, references: Sequence[DriftReference] = ()) -> None:
         self._registry = registry = CollectorRegistry()
+        self._windows = {reference.taxonomy: DriftWindow(reference) for reference in references}
         self._requests = Counter("marquee_requests", "Requests.", ["route", "status"], registry=registry)
         self._seconds = Histogram(
             "marquee_request_seconds", "Duration of a request.", ["route"], buckets=_SECONDS, registry=registry
@@ -105,6 +107,11 @@ class Metrics:
         self._problems = Counter("marquee_problems", "Texts without an answer.", ["kind"], registry=registry)
         self._lookups = Counter("marquee_lookups", "Titles looked up, by provider.", ["provider"], registry=registry)
         self._feedback = Counter("marquee_feedback", "Feedback, by kind.", ["taxonomy", "kind"], registry=registry)
+        latest = partial(gauge, multiprocess_mode="livemostrecent")
+        about = "Population stability index of the latest answers against the reference."
+        self._drift = latest("marquee_drift_psi", about, ["taxonomy", "part"])
+        about = "Share of the latest answers below the reference's first decile of confidence."
+        self._low_confidence = latest("marquee_low_confidence_ratio", about, ["taxonomy"])
         labels = ["version", "python"]
         build = gauge("marquee_build_info", "This program; always 1.", labels, multiprocess_mode="max")
         build.labels(__version__, platform.python_version()).set(1)
@@ -129,6 +136,8 @@ class Metrics:
             self._dropped.inc(len(prediction.dropped))
             if prediction.usage != _NO_USAGE:
                 self._count_usage(prediction.source.model, prediction.usage)
+            if window := self._windows.get(prediction.source.taxonomy):
+                self._compare(prediction.source.taxonomy, window.add(prediction))
 
     def count_cached(self, model: str, texts: int) -> None:
         """Count the texts of a cached response."""
@@ -155,6 +164,15 @@ class Metrics:
         shared = CollectorRegistry()
         MultiProcessCollector(shared)  # type: ignore[no-untyped-call]
         return generate_latest(shared)
+
+    def _compare(self, taxonomy: str, found: DriftFigures | None) -> None:
+        """Set the gauges of drift; ``found`` is None where there is nothing new."""
+        if found is None:
+            return
+        self._drift.labels(taxonomy, "labels").set(found.labels)
+        if found.confidence is not None and found.low_confidence is not None:
+            self._drift.labels(taxonomy, "confidence").set(found.confidence)
+            self._low_confidence.labels(taxonomy).set(found.low_confidence)
 
     def _count_usage(self, model: str, usage: Usage) -> None:
         for kind in ("prompt", "cached", "completion"):

@@ -43,6 +43,7 @@ CASES: dict[str, tuple[tuple[str, ...], set[str] | None]] = {
     "prompts show": (("plot", "--text", "x"), None),
     "evaluate": ((*DATA, "--systems", "prior:prior"), {"out", "report", "metrics"}),
     "evaluate --dry-run": ((*DATA, "--systems", "embedded"), {"embedded"}),
+    "drift": (("films.jsonl", "films.jsonl"), {"parts"}),
     "compare": (("a", "b"), {"a", "b", "differences"}),
     "report": (("a",), {"files"}),
     "evaluate-similar": ((*FILMS, "--systems", "tfidf"), {"data", "films", "systems"}),

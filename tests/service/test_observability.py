@@ -10,6 +10,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from llm.classifier import AnswerSource, Prediction, Problem, ProblemKind, Usage
+from marquee.drift import LEAST, DriftReference
 from marquee.settings import read_settings
 from service.openapi import OPERATIONS
 from service.telemetry import Metrics
@@ -24,7 +25,8 @@ ASKED = [rule["expr"] for rule in RULES] + [target["expr"] for panel in BOARD["p
 
 def samples() -> dict[str, set[str]]:
     """Every figure of the service that has seen everything once, and its labels."""
-    metrics, source = Metrics(), AnswerSource("gpt-4o-mini", "tmdb@1")
+    reference = DriftReference("tmdb@1", 10, {"War": 10}, (0.5,), (1, 9))
+    metrics, source = Metrics([reference]), AnswerSource("gpt-4o-mini", "tmdb@1")
     metrics.count_request("/classify", 200, 0.1)
     metrics.queue.labels("model").inc()
     metrics.batch.observe(3)
@@ -33,6 +35,7 @@ def samples() -> dict[str, set[str]]:
     )
     metrics.count_predictions([Prediction((), source, problem=Problem("busy", "later"))])
     metrics.count_feedback("tmdb", "corrected")
+    metrics.count_predictions([Prediction(("War",), source, {"War": 0.9})] * LEAST * 2)
     families = text_string_to_metric_families(metrics.exposition().decode())
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}
 
