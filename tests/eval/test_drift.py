@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -73,9 +74,13 @@ def run(*arguments: str) -> tuple[int, str]:
 
 @pytest.mark.usefixtures("away")
 def test_tables_of_any_format_are_compared() -> None:
-    old = [{"text": "a b c", "labels": ["Sport"], "scores": {"Sport": 0.9, "Art": 0.1}, "problem": None}] * 60
-    new = [{"text": "a b c", "labels": ["Art", "Sport"], "scores": {"Sport": 0.5, "Art": 0.6}, "problem": None}] * 60
-    failed = [{"text": "x" * 999, "labels": None, "scores": None, "problem": "busy"}] * 60
+    old: list[dict[str, Any]] = [
+        {"text": "a b c", "labels": ["Sport"], "scores": {"Sport": 0.9, "Art": 0.1}, "problem": None}
+    ] * 60
+    new: list[dict[str, Any]] = [
+        {"text": "a b c", "labels": ["Art", "Sport"], "scores": {"Sport": 0.5, "Art": 0.6}, "problem": None}
+    ] * 60
+    failed: list[dict[str, Any]] = [{"text": "x" * 999, "labels": None, "scores": None, "problem": "busy"}] * 60
     for suffix in (".csv", ".jsonl", ".parquet"):
         write_table(Path(f"old{suffix}"), old)
         write_table(Path(f"new{suffix}"), new + failed)

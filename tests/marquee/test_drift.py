@@ -32,7 +32,7 @@ def answers(sport: int, art: int, none: int = 0) -> list[Prediction]:
 
 def reference(sport: int, art: int, none: int = 0) -> DriftReference:
     found = answers(sport, art, none)
-    scores = [max((one.scores or {}).values()) for one in found]
+    scores = [max(one.scores.values()) for one in found]
     return reference_of(DriftTable([one.labels for one in found], scores, None), OWN)
 
 
@@ -54,7 +54,7 @@ def test_the_latest_answers_are_compared_once_there_are_enough_of_them() -> None
 
 
 def test_answers_without_scores_are_compared_by_their_labels() -> None:
-    plain = [replace(one, scores=None) for one in answers(150, 50)]
+    plain = [replace(one, scores={}) for one in answers(150, 50)]
     window = DriftWindow(reference(150, 50))
     found = [window.add(one) for one in plain][-1]
     assert found is not None
@@ -106,7 +106,7 @@ def test_a_saved_reference_shows_drift_of_the_embedded_classifier_in_the_metrics
     usual += [f"The app has crashed {n} times since the update." for n in range(LEAST // 2)]
     labelled = embedded.classify(usual, tickets)
     rows = [
-        {"text": text, "labels": list(one.labels), "scores": dict(one.scores or {})}
+        {"text": text, "labels": list(one.labels), "scores": dict(one.scores)}
         for text, one in zip(usual, labelled, strict=True)
     ]
     write_table(Path("answers.jsonl"), rows)
