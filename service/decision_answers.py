@@ -46,7 +46,10 @@ class DecisionResult:
     def response(self) -> DecisionAnswer:
         """The response body."""
         usage = DecisionUsage.of(total_usage([prediction.usage for prediction in self.predictions]))
-        return DecisionAnswer(model=self.model, answers=list(self.answers), usage=usage)
+        warnings = dict.fromkeys(warning for prediction in self.predictions for warning in prediction.warnings)
+        return DecisionAnswer(
+            model=self.model, answers=list(self.answers), usage=usage, warnings=list(warnings) or None
+        )
 
 
 @dataclass(frozen=True)

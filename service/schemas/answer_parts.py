@@ -12,6 +12,8 @@ from llm.classifier import Evidence, EvidenceKind, Prediction
 from llm.spending.costs import cost
 from prompts.taxonomy import AllowNone
 
+WARNINGS = "why the answer may be wrong, such as the text's language; left out where there is no reason"
+
 
 class ItemProblem(BaseModel):
     """Why a text of a batch has no answer; members as in RFC 9457."""

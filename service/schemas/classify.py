@@ -27,7 +27,7 @@ from prompts.taxonomy import Taxonomy, own_form
 from prompts.taxonomy_file import taxonomy_of
 from prompts.text import Text
 from service.problems import problem_body
-from service.schemas.answer_parts import AppliedOptions, EvidenceAnswer, ItemProblem, LookupAnswer, TokenUsage
+from service.schemas.answer_parts import WARNINGS, AppliedOptions, EvidenceAnswer, ItemProblem, LookupAnswer, TokenUsage
 from service.schemas.label_fields import WHOLE, AnswerFields, LabelFields, TaxonomyOrName, check_taxonomies
 
 _TEXT_NAMES = ("text", "description", "overview")
@@ -238,7 +238,7 @@ class ClassifyAnswer(BaseModel):
         None, description="what was applied, where the request has options of an answer"
     )
     notes: list[str] | None = Field(None, description="fields of the request without effect, and why")
-    warnings: list[str] | None = Field(None, description="why the labels may be wrong, such as the text's language")
+    warnings: list[str] | None = Field(None, description=WARNINGS)
     problem: ItemProblem | None = Field(None, description="why this text of a batch has no answer")
 
     @classmethod

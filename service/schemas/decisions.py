@@ -16,6 +16,7 @@ from llm.backends.systemone import share
 from llm.classifier import Usage
 from prompts.errors import shown
 from prompts.taxonomy_file import LabelDescription, LabelName
+from service.schemas.answer_parts import WARNINGS
 
 MAX_QUESTIONS, MAX_CHOICES, MAX_LEVELS = 400, 255, 10  # of OpenAI's API
 _NO_EFFECT = "accepted, without effect"
@@ -292,7 +293,8 @@ class DecisionAnswer(_AnswerPart):
     model: str = Field(description="name of the model that answered")
     answers: list[Answer] = Field(description="in the order of the questions")
     usage: DecisionUsage
+    warnings: list[str] | None = Field(None, description=WARNINGS)
 
     def body(self) -> Mapping[str, Any]:
         """The members to send."""
-        return self.model_dump()
+        return self.model_dump(exclude=None if self.warnings else {"warnings"})

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from prompts.taxonomy_file import DESCRIPTION_CHARS, NAME_CHARS, LabelName
+from service.schemas.answer_parts import WARNINGS
 from service.schemas.decisions import (
     MAX_CHOICES,
     MAX_LEVELS,
@@ -211,6 +212,7 @@ class SystemOneAnswer(BaseModel):
     ] = Field(description="by the names of the questions")
     refusals: list[str] = Field([], description="questions without an answer; left out where there are none")
     usage: SystemOneUsage
+    warnings: list[str] | None = Field(None, description=WARNINGS)
 
     @classmethod
     def of(cls, request: SystemOneRequest, found: DecisionAnswer) -> SystemOneAnswer:
@@ -227,11 +229,12 @@ class SystemOneAnswer(BaseModel):
             answers={name: answer for name, answer in answers.items() if answer},
             refusals=[name for name, answer in answers.items() if not answer],
             usage=usage,
+            warnings=found.warnings,
         )
 
     def body(self) -> Mapping[str, Any]:
         """The members to send."""
-        return self.model_dump(exclude=None if self.refusals else {"refusals"})
+        return self.model_dump(exclude={name for name in ("refusals", "warnings") if not getattr(self, name)})
 
 
 class SystemOneFault(BaseModel):

@@ -91,6 +91,13 @@ def test_the_warning_is_in_answers_of_the_service_the_command_and_bulk(away: Pat
     german, english = client.post("/classify", json=body).get_json()["results"]
     assert german["warnings"] == ["text appears to be German; the embedded classifier reads English"]
     assert "warnings" not in english
+    billing = {"instructions": "A bill is wrong."}
+    for text, expected in ((GERMAN, german["warnings"]), ("My parcel is late.", None)):
+        questions = {"type": "predicate", **billing}
+        decision = {"model": "marquee", "input": text, "questions": [questions, questions]}
+        assert client.post("/v1/decisions", json=decision).get_json().get("warnings") == expected
+        systemone = {"model": "marquee", "state": text, "questions": {"billing": {"type": "noul", **billing}}}
+        assert client.post("/v1/systemone", json=systemone).get_json().get("warnings") == expected
     assert "text appears to be German" in CliRunner().invoke(main, ["classify", GERMAN, "--labels", "a,b"]).stderr
     (away / "texts.csv").write_text(f"text\n{GERMAN}\nMy parcel is late.\n", encoding="utf-8")
     arguments = ["bulk", str(away / "texts.csv"), "--out", str(away / "o.jsonl"), "--taxonomy", "sentiment"]
