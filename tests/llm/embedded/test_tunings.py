@@ -85,8 +85,13 @@ def test_empty_texts_keep_their_problem(file: Path, classifier: Matcher) -> None
 def test_a_text_out_of_scope_stays_without_labels(tmp_path: Path, classifier: Matcher, embedded: Matcher) -> None:
     path = taxonomy_file(tmp_path, allow_none="out_of_scope")
     tune_taxonomy(path, embedded, NONE)
-    found = classifier.classify(["asdf qwer jkl", BODIES[4]], load_taxonomy(path))
-    assert [one.labels for one in found] == [(), ("Team South",)]
+    texts, taxonomy = ["asdf qwer jkl", *BODIES], load_taxonomy(path)
+    before, after = embedded.classify(texts, taxonomy), classifier.classify(texts, taxonomy)
+    assert not after[0].labels
+    assert [not one.labels for one in after] == [not one.labels for one in before]
+    in_scope = [(one.labels, (label,)) for one, (_, label) in zip(after[1:], TEXTS, strict=True) if one.labels]
+    assert in_scope
+    assert all(found == expected for found, expected in in_scope)
 
 
 def test_changed_labels_are_not_tuned_and_logged(
