@@ -41,7 +41,7 @@ EACH = [(name, file) for name, files in FILES.items() for file in files]
 
 def review_of(taxonomy: Taxonomy = TAXONOMY) -> Review:
     names = taxonomy.names
-    source = AnswerSource("embedded/matcher.v1", taxonomy.versioned_name)
+    source = AnswerSource("embedded/matcher.v2", taxonomy.versioned_name)
     answers = [
         RecordedAnswer(
             text_digest(text), taxonomy, (names[0],), dict.fromkeys(names, 0.25), "probability", source, text=text
@@ -126,7 +126,7 @@ def test_label_studio_gets_tasks_predictions_annotations_and_a_configuration(tmp
     task = rows_of(task_file)[0]
     assert task["data"] == {"review_id": "1", "title": "A, title", "text": TEXTS[0].body, "why": "why"}
     result = {"from_name": "labels", "to_name": "text", "type": "choices", "value": {"choices": [NAMES[0]]}}
-    assert task["predictions"] == [{"model_version": "embedded/matcher.v1", "score": 0.5, "result": [result]}]
+    assert task["predictions"] == [{"model_version": "embedded/matcher.v2", "score": 0.5, "result": [result]}]
     assert task["annotations"] == [{"result": [{**result, "value": {"choices": [NAMES[2]]}}]}]
     view = ElementTree.fromstring(config.read_text(encoding="utf-8"))
     choices = view.find("Choices")
@@ -141,7 +141,7 @@ def test_argilla_gets_records_with_a_suggestion(tmp_path: Path) -> None:
     reviewed, *_, pending = rows_of(path)
     assert pending["id"] == "05"
     assert pending["fields"] == {"title": "", "text": "plain"}
-    assert pending["suggestions"]["labels"] == {"value": [NAMES[0]], "score": [0.25], "agent": "embedded/matcher.v1"}
+    assert pending["suggestions"]["labels"] == {"value": [NAMES[0]], "score": [0.25], "agent": "embedded/matcher.v2"}
     assert pending["responses"] == {}
     assert reviewed["suggestions"]["labels"] == {"value": [NAMES[2]], "score": None, "agent": "feedback"}
 

@@ -57,7 +57,7 @@ def test_texts_have_suggestions_and_the_labels_of_feedback(store: FeedbackStore,
     client.post("/feedback", json={"review": "05", "labels": []})
     again = {one["id"]: one["labels"] for one in client.get("/review/texts").get_json()["texts"]}
     assert again == {"1": None, "film:2": None, "строка 3": [NAMES[3]], "4,5": None, "05": []}
-    assert {entry.answer.source.model for entry in store.entries() if entry.answer} == {"embedded/matcher.v1"}
+    assert {entry.answer.source.model for entry in store.entries() if entry.answer} == {"embedded/matcher.v2"}
 
 
 def test_texts_and_their_feedback_need_a_key_and_the_page_does_not(

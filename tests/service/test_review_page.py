@@ -26,7 +26,7 @@ TEXTS = ("A duel at noon.", "Two armies meet in the snow.", "A wedding goes wron
 
 
 def review_of(taxonomy: Taxonomy, suggested: str, texts: tuple[str, ...] = TEXTS) -> Review:
-    source = AnswerSource("embedded/matcher.v1", taxonomy.versioned_name)
+    source = AnswerSource("embedded/matcher.v2", taxonomy.versioned_name)
     scores = {name: round(0.9 - 0.03 * place, 2) for place, name in enumerate(taxonomy.names)}
     answers = [
         RecordedAnswer(text_digest(text), taxonomy, (suggested,), scores, "probability", source, text=text)
