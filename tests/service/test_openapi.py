@@ -27,6 +27,7 @@ from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Problem
 from llm.language_model import LanguageModel
 from marquee.feedback.store import FeedbackStore
+from marquee.review.review_file import LiveReview
 from service.access_control import AccessControl, Keys
 from service.app import create_app
 from service.decisions import TokenDecider
@@ -37,6 +38,7 @@ from similarity.index.builder import FilmSource, build
 from similarity.index.reloading import live
 from similarity.index.search import Similar
 from similarity.micro_batching import Admission
+from tests.marquee.test_review_exchange import review_of
 from tests.similarity.films import films
 from tests.similarity.words import Words
 
@@ -56,6 +58,12 @@ def _similar() -> Similar:
     return Similar(live(folder, Words()), Words())
 
 
+def _review() -> LiveReview:
+    path = Path(tempfile.mkdtemp()) / "review.jsonl"
+    review_of().write(path)
+    return LiveReview(path)
+
+
 def _weights(conversation: Conversation) -> Mapping[str, float]:
     return {"Yes": 0.6, "No": 0.3, "A": 0.5, "B": 0.2}
 
@@ -73,6 +81,7 @@ app = create_app(
         decider=decider,
         similar=_similar,
         feedback=FeedbackStore(Path(tempfile.mkdtemp()) / "feedback.sqlite"),
+        review=_review(),
     )
 )
 schema = schemathesis.openapi.from_wsgi("/openapi.json", app)
@@ -175,7 +184,7 @@ def test_what_asks_for_work_names_both_ways_to_send_a_key_and_how_a_refusal_look
     assert (schemes["key"]["in"], schemes["key"]["name"]) == ("header", "X-API-Key")
     for path, item in whole["paths"].items():
         for method, operation in item.items():
-            guarded = method in ("post", "delete") or path == "/metrics"
+            guarded = method in ("post", "delete") or path in ("/metrics", "/review/texts")
             keys: list[dict[str, list[str]]] = [{"bearer": []}, {"key": []}, *([] if method == "delete" else [{}])]
             assert operation.get("security") == (keys if guarded else None), path
             assert ({"401", "429"} <= operation["responses"].keys()) is guarded, path
