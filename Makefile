@@ -89,6 +89,10 @@ bench-bulk-killed: .venv/run ## a bulk run killed three times against an undistu
 bench-gpu: .venv/run ## texts per second of Qwen2-7B's architecture on one NVIDIA GPU
 	@$(BIN)/python -m benchmarks.gpu
 
+.PHONY: bench-coverage
+bench-coverage: .venv/dev ## coverage of prediction sets of the embedded classifier (DATA=folder of families)
+	@$(BIN)/python -m benchmarks.coverage --data $(DATA)
+
 .PHONY: bench-lora
 bench-lora: .venv/dev ## generalization of LoRA training to films outside the training data (DATA=TMDB's file)
 	@$(BIN)/python -m benchmarks.lora $(if $(DATA),--data $(DATA))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -11,8 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bulk.answer_store import RESUME, TextBatch, Unknown, text_digest
+from bulk.answer_store import RESUME, WARNING, RowAnswer, TextBatch, Unknown, text_digest
 from bulk.inputs import InputFiles, TextColumns, file_digest
+from llm.calibration.prediction_sets import SetStore
 from llm.classifier import Classifier, Evidence, differences, recorded_in_both
 from prompts.errors import Interrupted, InvalidSetting
 from prompts.files import locked, read_json, write_text_atomically
@@ -26,6 +28,8 @@ Manifest = dict[str, Any]
 
 ADDED_COLUMNS = ("labels", "scores", "source", "problem")
 EVIDENCE_COLUMNS = ("evidence", "unexplained")
+SET_COLUMNS = ("set", "abstain")
+_SHORTLIST = re.compile(r" \d+ of \d+ labels$")
 _LOCK = "lock"
 _WINDOW = 1_024
 _DIFFERENCES = {
@@ -70,6 +74,7 @@ class Job:
         batch: texts per call of the classifier, and per transaction of the answer store.
         prefix: of the names of the added columns.
         explain: whether rows have the evidence for their labels; the classifier of the job finds it.
+        sets: calibrated prediction sets of the rows; None without a calibration.
     """
 
     source: InputFiles
@@ -80,16 +85,29 @@ class Job:
     batch: int = 512
     prefix: str = ""
     explain: bool = False
+    sets: SetStore | None = None
 
     @property
     def added_columns(self) -> tuple[str, ...]:
         """Names of the added columns."""
-        return tuple(self.prefix + name for name in (*ADDED_COLUMNS, *(EVIDENCE_COLUMNS if self.explain else ())))
+        names = (*ADDED_COLUMNS, *(EVIDENCE_COLUMNS if self.explain else ()), *(SET_COLUMNS if self.sets else ()))
+        return tuple(self.prefix + name for name in names)
 
     @property
     def folder(self) -> Path:
         """The folder beside the output that keeps everything until the output is complete."""
         return self.out.with_name(f"{self.out.name}.parts")
+
+    def set_of(self, answer: RowAnswer) -> tuple[tuple[str, ...] | None, bool | None]:
+        """The prediction set of an answer, and whether the classifier abstains; None for both where it has none.
+
+        Sets are made of the stored scores when rows are written, so that they need no place in the answer store.
+        """
+        rule = self.sets.rule_of(_source_key(answer.source or "")) if self.sets and answer.scores else None
+        if rule is None:
+            return None, None
+        found = rule.labels_of(answer.scores)
+        return found, rule.abstains(found)
 
     def schema(self) -> Schema:
         """The columns of all rows. Text files are read to their end, so that an error costs no classified text.
@@ -110,8 +128,10 @@ class Job:
         scores, reasons = (pyarrow.struct([(name, kind) for name in names]) for kind in (number, text))
         kinds = (text, text, text, place, place, number, text)
         passage = pyarrow.struct([(one.name, kind) for one, kind in zip(fields(Evidence), kinds, strict=True)])
-        types = (pyarrow.list_(text), scores, text, text, pyarrow.list_(passage), reasons)
-        return dict(zip(self.added_columns, types, strict=False))
+        types = [pyarrow.list_(text), scores, text, text]
+        types += [pyarrow.list_(passage), reasons] if self.explain else []
+        types += [pyarrow.list_(text), pyarrow.bool_()] if self.sets else []
+        return dict(zip(self.added_columns, types, strict=True))
 
     def rows(self, position: ReadPosition | None = None) -> Iterator[list[InputRow]]:
         """The rows in windows of about a thousand."""
@@ -167,6 +187,11 @@ class Job:
             "system": self.classifier.spec,
             "setup": json.loads(json.dumps(self.classifier.setup)),
         }
+
+
+def _source_key(source: str) -> str:
+    """The words of a source without those of a shortlist and warnings: model, taxonomy, prompt and strategy."""
+    return _SHORTLIST.sub("", source.partition(WARNING)[0])
 
 
 def final_manifest(out: Path) -> Path:

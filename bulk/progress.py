@@ -40,7 +40,8 @@ class Summary:
     """The result of a run, with earlier processes: ``texts`` are the different ones.
 
     ``problems`` counts rows by the kind of their problem, ``examples`` has the ids of the first rows of each kind;
-    ``warnings`` counts rows by their warning.
+    ``warnings`` counts rows by their warning. ``sets`` are the rows with a prediction set; on ``abstained`` of them
+    the classifier abstains.
     """
 
     rows: int = 0
@@ -50,12 +51,17 @@ class Summary:
     usage: Usage = Usage()
     models: Sequence[str] = ()
     warnings: Counter[str] = field(default_factory=Counter)
+    sets: int = 0
+    abstained: int = 0
 
-    def count(self, job: Job, row: InputRow, answer: RowAnswer) -> None:
-        """Add a row."""
+    def count(self, job: Job, row: InputRow, answer: RowAnswer, abstains: bool | None = None) -> None:
+        """Add a row; ``abstains`` is None without a prediction set."""
         self.rows += 1
         if warning := (answer.source or "").partition(WARNING)[2]:
             self.warnings[warning] += 1
+        if abstains is not None:
+            self.sets += 1
+            self.abstained += abstains
         if answer.problem:
             kind = answer.problem.partition(":")[0]
             self.problems[kind] += 1
@@ -116,6 +122,9 @@ def summary_lines(summary: Summary, model: str) -> list[str]:
     for kind, count in summary.problems.most_common():
         more = ", …" if count > len(summary.examples[kind]) else ""
         lines.append(f"  {count:,} {kind}: {', '.join(summary.examples[kind])}{more}")
+    if summary.sets:
+        share = summary.abstained / summary.sets
+        lines.append(f"{summary.abstained:,} of {summary.sets:,} rows with a prediction set abstain ({share:.1%})")
     if summary.warnings:
         lines.append(f"{summary.warnings.total():,} rows with a warning")
         lines += [f"  {count:,} {warning}" for warning, count in summary.warnings.most_common()]

@@ -15,6 +15,7 @@ from typing import Any
 
 from bulk.answer_store import JobStore, RowAnswer, Runner, StoredAnswer, TextBatch, Unknown, model_of
 from bulk.job import (
+    EVIDENCE_COLUMNS,
     InputRow,
     Job,
     Manifest,
@@ -159,7 +160,8 @@ def _restore_answers(job: Job, store: JobStore) -> Any:
 
 def _read_answer(job: Job, row: Row) -> RowAnswer | None:
     """The answer in a row of the output; None where it has a problem."""
-    labels, scores, source, problem, *explained = (row.cells.get(name) for name in job.added_columns)
+    labels, scores, source, problem, *more = (row.cells.get(name) for name in job.added_columns)
+    explained = more[: len(EVIDENCE_COLUMNS)] if job.explain else ()
     if problem or row.problem:
         return None
     try:
@@ -248,9 +250,11 @@ def _merge(job: Job, store: JobStore, schema: Schema, on_progress: OnProgress) -
         writer = writer_of(job.out)(path, job.out, schema, job.added_types())
         while rows := [row for window in islice(windows, _GROUP) for row in window]:
             answers = _answers_to(rows, store)
-            for row, answer in zip(rows, answers, strict=True):
-                summary.count(job, row, answer)
-            writer.write([row.row.cells for row in rows], [_cells(job, answer) for answer in answers])
+            sets = [job.set_of(answer) for answer in answers]
+            for row, answer, (_, abstains) in zip(rows, answers, sets, strict=True):
+                summary.count(job, row, answer, abstains)
+            cells = [_cells(job, answer, found) for answer, found in zip(answers, sets, strict=True)]
+            writer.write([row.row.cells for row in rows], cells)
             on_progress(Progress(rows=summary.rows, share=position.share, writing=True))
         writer.close()
         sync(path)
@@ -262,10 +266,10 @@ def _answers_to(rows: Sequence[InputRow], store: JobStore) -> list[RowAnswer]:
     return [RowAnswer(None, {}, None, row.problem) if row.key is None else stored[row.key] for row in rows]
 
 
-def _cells(job: Job, answer: RowAnswer) -> dict[str, Any]:
+def _cells(job: Job, answer: RowAnswer, found: tuple[object, object]) -> dict[str, Any]:
     cells = (answer.labels, answer.scores or None, answer.source, answer.problem)
     explained = (answer.evidence, answer.unexplained or None) if job.explain else ()
-    return dict(zip(job.added_columns, (*cells, *explained), strict=True))
+    return dict(zip(job.added_columns, (*cells, *explained, *(found if job.sets else ())), strict=True))
 
 
 def _finish(job: Job, summary: Summary) -> None:
@@ -283,6 +287,7 @@ def _finish(job: Job, summary: Summary) -> None:
 def _final_manifest(job: Job, saved: Manifest, summary: Summary) -> Manifest:
     counts = {"rows": summary.rows, "texts": summary.texts, "problems": dict(summary.problems)}
     counts |= {"warnings": dict(summary.warnings)} if summary.warnings else {}
+    counts |= {"sets": summary.sets, "abstained": summary.abstained} if job.sets else {}
     made = {"prefix": job.prefix, "counts": counts, "tokens": asdict(summary.usage), "served": summary.models}
     facts = {name: value for name, value in saved.items() if name != "replaces"}
     return facts | made | {"ended": datetime.now(UTC).isoformat(timespec="seconds")}

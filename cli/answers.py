@@ -35,6 +35,9 @@ def print_answers(answers: Mapping[str, ServiceAnswer], scores: bool, as_json: b
 
 def _print_labels(prediction: Prediction, scores: bool, head: str) -> None:
     click.echo(head + (", ".join(prediction.labels) or "none of the labels applies"))
+    if prediction.set is not None:
+        size = ", ".join(prediction.set) or "no label"
+        click.echo(f"  set: {size}{' (abstains)' if prediction.abstain else ''}")
     if scores or prediction.evidence is not None:
         shown = _score_lines(prediction.scores, prediction.labels) if scores else ()
         for line in (*shown, *_evidence_lines(prediction)):

@@ -200,10 +200,12 @@ def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> 
     from marquee.classification import classify_pairs, load_prompt, taxonomy_of
     from marquee.client import ServiceAnswer
     from marquee.factory import RequestOptions, classifier_of
+    from marquee.prediction_sets import sets_of
 
     labels = _names(options.labels)
     default = settings.taxonomy if labels is None else None  # of these settings: others may be invalid
     taxonomies = [taxonomy_of(labels, name, **options.form) for name in options.taxonomies or (default,)]
+    with_sets = sets.added if (sets := sets_of(settings)) else list
     prompt = load_prompt(options.prompt) if options.prompt else None
     request = RequestOptions.of(prompt, options.strategy, options.cache)
     if options.plain:
@@ -211,7 +213,7 @@ def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> 
         if len(taxonomies) > 1:  # the text is encoded once
             found = classify_pairs([(text, one) for one in taxonomies], classifier=classifier)
         else:
-            found = classifier.classify([text], taxonomies[0])
+            found = with_sets(classifier.classify([text], taxonomies[0]))
         return [ServiceAnswer(one, genres=of.subject == "film") for of, one in zip(taxonomies, found, strict=True)]
     from marquee.answer_options import AnswerOptions, classify_with_options, read_examples, resolved_examples
 
@@ -224,7 +226,7 @@ def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> 
     )
     system, cache = options.system, options.cache
     classifier = _opened(system, text, taxonomies[0], cache) if system else classifier_of(settings, request)
-    return [classify_with_options(classifier, [text], one, request, answer)[0] for one in taxonomies]
+    return [classify_with_options(classifier, [text], one, request, answer, with_sets)[0] for one in taxonomies]
 
 
 def _given(options: ClassifyOptions) -> str:

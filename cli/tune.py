@@ -98,8 +98,9 @@ def fusion(data: Path, options: DataOptions, strategy: str | None, prompt: str |
 
 
 @click.command(
-    short_help="Calibrate scores with labelled texts.",
+    short_help="Calibrate scores, or prediction sets, with labels.",
     epilog=examples(
+        "calibrate --coverage 0.9 --data tickets.csv --taxonomy tickets",
         "calibrate --data films.jsonl --strategy label_tokens",
         "calibrate --data texts.jsonl --strategy yes_no --unlabelled",
     ),
@@ -108,22 +109,39 @@ def fusion(data: Path, options: DataOptions, strategy: str | None, prompt: str |
 @click.option(
     "--strategy",
     type=click.Choice(["label_likelihood", "label_tokens", "yes_no", "decisions_api"]),
-    required=True,
-    help="Strategy to calibrate.",
+    help="Strategy to calibrate.  [default with --coverage: that of the settings]",
 )
 @click.option(
     "--prompt", shell_complete=complete_prompt, help="Prompt to calibrate.  [default: the one that suits each text]"
 )
 @click.option("--unlabelled", is_flag=True, help="The texts have no labels: only correct the bias of the model.")
+@click.option(
+    "--coverage",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    help="Learn prediction sets that contain the right labels with this probability.",
+)
+@click.option("--learned", is_flag=True, help="With --coverage: for answers as learned from feedback.")
+@click.option("--check-split", help="With --coverage: measure the coverage on this split.")
 @json_option
 def calibrate(
-    data: Path, options: DataOptions, strategy: str, prompt: str | None, unlabelled: bool, as_json: bool
+    data: Path, options: DataOptions, strategy: str | None, prompt: str | None, unlabelled: bool,
+    coverage: float | None, learned: bool, check_split: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Learn how the scores of a strategy become labels.
+    """Learn how scores become labels, or with --coverage prediction sets.
 
     From labelled texts: a line per label in the log-odds, or one threshold where lines do not raise the quality. From
-    unlabelled texts: a correction of the bias.
+    unlabelled texts: a correction of the bias. With --coverage: sets of labels, for the classifier of the settings.
     """
+    if coverage is not None:
+        from cli.coverage import calibrate_coverage
+
+        if unlabelled:
+            raise click.UsageError("--coverage needs labelled texts; leave --unlabelled out")
+        return calibrate_coverage(data, options, coverage, strategy, prompt, learned, check_split, as_json)
+    if learned or check_split:
+        raise click.UsageError("--learned and --check-split are for --coverage; give it, or leave them out")
+    if strategy is None:
+        raise click.UsageError("give --strategy to calibrate the scores of a language model, or --coverage")
     from eval.calibration import correct_bias, labels_at_once, tune_threshold
     from eval.datasets import texts_of
     from llm.calibration.thresholds import ThresholdStore

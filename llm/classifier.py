@@ -132,6 +132,9 @@ class Prediction:
         evidence: passages that support the labels, in their order; None where none was requested.
         unexplained: why there is no evidence, by label, where some was requested.
         warnings: why the labels may be wrong, such as a language that the model does not read; a sentence each.
+        set: labels that have the right ones with the calibrated coverage; None without a calibration.
+        abstain: whether the set is no answer; None without a set.
+        learned: what answered of ``main.py learn``, such as ``tmdb/000002``; empty for nothing.
     """
 
     labels: tuple[str, ...]
@@ -146,6 +149,9 @@ class Prediction:
     evidence: tuple[Evidence, ...] | None = None
     unexplained: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    set: tuple[str, ...] | None = None
+    abstain: bool | None = None
+    learned: str = ""
 
 
 class Classifier(Protocol):

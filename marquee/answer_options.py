@@ -22,6 +22,7 @@ from llm.few_shot import StaticExamples
 from llm.wrappers.languages import ByLanguage
 from marquee.client import Client, ServiceAnswer, taxonomy_fields
 from marquee.factory import RequestOptions
+from marquee.prediction_sets import with_sets
 from prompts.errors import InvalidExamples, InvalidSetting, UnknownName, quoted
 from prompts.files import read_text
 from prompts.hierarchy import Hierarchy, uncut
@@ -147,7 +148,7 @@ def applied(
 
 def classify_with_options(
     classifier: Classifier, texts: Sequence[str | Text], taxonomy: Taxonomy, request: RequestOptions,
-    answer: AnswerOptions,
+    answer: AnswerOptions, with_sets: Callable[[list[Prediction]], list[Prediction]] = list,
 ) -> list[ServiceAnswer]:  # fmt: skip
     """Predictions under options, with those that were applied and those without effect.
 
@@ -157,6 +158,7 @@ def classify_with_options(
         taxonomy: the labels, in the caller's form.
         request: what the classifier was made for; a client sends it.
         answer: options of the finished answers; a client sends them too.
+        with_sets: adds prediction sets; not called where the request has examples or instructions of its own.
     """
     if isinstance(classifier, Client):
         return classifier.answers(texts, {**taxonomy_fields(taxonomy), **request_fields(request, answer)}, taxonomy)
@@ -165,7 +167,8 @@ def classify_with_options(
         classifier = CosineClassifier(english.encoder)
     offered = answer.taxonomy_for(taxonomy, classifier.name)
     originals = checked_texts(texts)  # once: an iterator is empty afterwards
-    found = classifier.classify(originals, offered)
+    own = request.examples or request.instructions
+    found = (list if own else with_sets)(classifier.classify(originals, offered))
     genres = taxonomy.subject == "film"
     predictions = [answer.apply(prediction, taxonomy) for prediction in found]
     if answer.explain:
@@ -193,7 +196,7 @@ def classify_with_warnings(
     shown = resolved_examples(map(example_of, examples), taxonomy)
     request = RequestOptions(instructions=instructions.strip(), examples=shown, score_type=answer.score_type)
     classifier = opened(request.instructions, shown)
-    answers = classify_with_options(classifier, texts, taxonomy, request, answer)
+    answers = classify_with_options(classifier, texts, taxonomy, request, answer, with_sets)
     for note in dict.fromkeys(note for one in answers for note in one.notes):
         warnings.warn(note, stacklevel=5)  # ``classify``, the wrapper of ``naming_extras`` and others are between
     return [one.prediction for one in answers]
@@ -287,11 +290,7 @@ def _shares(probabilities: Mapping[str, float], none: bool) -> dict[str, float]:
     return {name: round(value / total, _DIGITS) for name, value in odds.items()}
 
 
-_PLURAL: Mapping[ScoreType, str] = {
-    "probability": "probabilities",
-    "share": "shares",
-    "similarity": "similarities",
-}
+_PLURAL: Mapping[ScoreType, str] = {"probability": "probabilities", "share": "shares", "similarity": "similarities"}
 _REMEDY: Mapping[ScoreType, str] = {
     "probability": "the strategy yes_no gives probabilities",
     "share": "the strategy label_tokens gives shares",

@@ -13,6 +13,7 @@ from bulk.answer_store import LocalRunner, Runner
 from bulk.inputs import input_files, text_columns
 from bulk.job import ClassifierSpec, Job, final_manifest
 from llm.classifier import Classifier
+from marquee.prediction_sets import sets_of
 from marquee.settings import read_settings, use_own_folders
 from marquee.systems import SystemContext, from_settings, from_spec, offline
 from prompts import registry
@@ -93,7 +94,19 @@ class BulkRequest:
         return transport
 
     def with_runner(self, job: Job, log: Callable[[str], object]) -> tuple[Job, Runner]:
-        """The job with its classifier, and the runner of its batches."""
+        """The job with its classifier and prediction sets, and the runner of its batches."""
+        job, runner = self._runner(job, log)
+        return self._with_sets(job), runner
+
+    def _with_sets(self, job: Job) -> Job:
+        """The job with the calibrated sets of its taxonomy; rows with and without sets belong to different runs."""
+        sets = sets_of(read_settings())
+        if sets is None or not (digest := sets.digest(job.taxonomy)) or (self.system or "").startswith("service:"):
+            return job
+        spec = replace(job.classifier, setup={**job.classifier.setup, "coverage": digest})
+        return replace(job, classifier=spec, sets=sets)
+
+    def _runner(self, job: Job, log: Callable[[str], object]) -> tuple[Job, Runner]:
         if self.read_results:
             job = self.with_transport(job, self.results_transport(log))
             return job, LocalRunner(job.classifier.open, job.taxonomy, patience=None)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from llm.classifier import Classifier, Prediction, ScoreType
 from marquee import systems
+from marquee.prediction_sets import with_sets
 from marquee.settings import read_settings, settings_variables, use_own_folders
 from prompts import registry
 from prompts.errors import InvalidSetting
@@ -144,8 +145,8 @@ def classify(
         InvalidTaxonomy, UnknownName, InvalidSetting: as in ``load_taxonomy`` and ``load_classifier``.
     """
     chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none, level, leaves_only, attribute)
-    answer = threshold, top_k, score_type
-    return predict(texts, chosen, classifier, allow_none, explain, *answer, instructions, examples)
+    answer = threshold, top_k, score_type, instructions, examples
+    return predict(texts, chosen, classifier, allow_none, explain, *answer)
 
 
 def predict(
@@ -162,7 +163,8 @@ def predict(
 ) -> list[Prediction]:
     """See ``classify``."""
     if not explain and (threshold, top_k, score_type, instructions, examples) == (None, None, None, None, None):
-        return opened(classifier, taxonomy).classify(checked_texts(texts), taxonomy)
+        model = opened(classifier, taxonomy)
+        return with_sets(model.classify(checked_texts(texts), taxonomy), model)
     from marquee.answer_options import AnswerOptions, classify_with_warnings
 
     answer = AnswerOptions(threshold, top_k, score_type, allow_none is False, explain=explain)
@@ -195,7 +197,8 @@ def classify_pairs(
     if wrong := next((pair for pair in found if not (isinstance(pair, tuple) and len(pair) == 2)), None):
         raise InvalidSetting(f"{wrong!r:.60} is no pair; give (text, labels) for each text")
     chosen = [(Text.of(text), load_taxonomy(labels)) for text, labels in found]
-    return classified(opened(classifier, chosen[0][1]), chosen) if chosen else []
+    model = opened(classifier, chosen[0][1]) if chosen else None
+    return with_sets(classified(model, chosen), model) if model else []
 
 
 def estimate_cost(
@@ -231,17 +234,14 @@ def estimate_cost(
     from marquee.factory import in_process
     from similarity.encoders.minilm import MiniLM
 
-    kind, _, rest = system.partition(":")
-    if kind != "llm":
+    if not (system + ":").startswith("llm:"):
         raise InvalidSetting(f"system={system!r} sends no request; give llm:STRATEGY[:PROMPT], such as 'llm:json_list'")
     chosen = taxonomy_of(labels, taxonomy)
-    options = systems.options_of(rest, systems.SystemContext(chosen, ()), system)
+    options = systems.options_of(system[len("llm:") :], systems.SystemContext(chosen, ()), system)
     backend = FakeBackend(name=model or read_settings().model, weights=lambda conversation: {})
-    strategy = strategies.named(options.strategy or "json_list")
     settings = read_settings(fallback=False, cascade_margin=0.0, fusion=False)
-    bare_model = LanguageModel(backend, strategy, options.prompt)
-    embedded = in_process(settings, MiniLM())
-    return estimate(bare_model, settings, embedded, checked_texts(texts), chosen)
+    bare_model = LanguageModel(backend, strategies.named(options.strategy or "json_list"), options.prompt)
+    return estimate(bare_model, settings, in_process(settings, MiniLM()), checked_texts(texts), chosen)
 
 
 def taxonomy_of(

@@ -241,6 +241,8 @@ def _prediction(result: Mapping[str, Any]) -> Prediction:
         evidence=None if (evidence := result.get("evidence")) is None else tuple(Evidence(**one) for one in evidence),
         unexplained=result.get("unexplained") or {},
         warnings=tuple(result.get("warnings") or ()),
+        set=None if (names := result.get("set")) is None else tuple(names),
+        abstain=result.get("abstain"),
     )
 
 

@@ -43,6 +43,7 @@ def classify_dataframe(
     The new columns are ``labels`` (a list of names; for one label per text ``label``, a name or None) and ``problem``
     (why a row has no answer, or None). With ``scores``, each label has a column ``score_LABEL`` too; with ``explain``,
     ``evidence`` is a list of ``Evidence`` and ``unexplained`` a dict of the reasons for labels without, or both None.
+    Where answers have calibrated prediction sets, ``set`` is a list of names and ``abstain`` a truth value, or None.
 
     Args:
         df: one row per text.
@@ -71,14 +72,18 @@ def classify_dataframe(
         raise InvalidSetting(f"df is a {type(df).__name__}; give a pandas DataFrame, or use marquee.classify")
     check_columns([str(name) for name in df.columns], {"text": text, "title": title})
     chosen = taxonomy_of(labels, taxonomy, multi, max_labels, allow_none, level, leaves_only, attribute)
-    added = _columns([], chosen, scores, explain, prefix)
-    if taken := [name for name in added if name in df.columns]:
-        raise InvalidSetting(f"df has a column {taken[0]!r} already; give a prefix, such as prefix='predicted_'")
+    _check_free(_columns([], chosen, scores, explain, prefix), df)
     titles: Iterable[Any] = df[title] if title else [""] * len(df)
     texts = [_text_of(body, name) for body, name in zip(df[text], titles, strict=True)]
     found = predict(texts, chosen, classifier, allow_none, explain, **options)
-    columns = _columns(found, chosen, scores, explain, prefix).items()
-    return df.assign(**{name: pandas.Series(cells, df.index) for name, cells in columns})
+    columns = _columns(found, chosen, scores, explain, prefix)
+    _check_free(columns, df)
+    return df.assign(**{name: pandas.Series(cells, df.index) for name, cells in columns.items()})
+
+
+def _check_free(added: Iterable[str], df: DataFrame) -> None:
+    if taken := [name for name in added if name in df.columns]:
+        raise InvalidSetting(f"df has a column {taken[0]!r} already; give a prefix, such as prefix='predicted_'")
 
 
 def _text_of(body: Any, title: Any) -> Text:
@@ -102,6 +107,9 @@ def _columns(
     if explain:
         columns["evidence"] = [None if one.evidence is None else list(one.evidence) for one in found]
         columns["unexplained"] = [None if one.evidence is None else dict(one.unexplained) for one in found]
+    if any(one.set is not None for one in found):
+        columns["set"] = [None if one.set is None else list(one.set) for one in found]
+        columns["abstain"] = [one.abstain for one in found]
     return {prefix + name: cells for name, cells in columns.items()}
 
 

@@ -102,9 +102,11 @@ def classify() -> Response:
     task = None if body.is_plain else _task(body, taxonomy, genres)
     lookups = services.titles.look_up(body) if body.lookup else []
     texts = [lookup.text for lookup in lookups] if body.lookup else body.all_texts()
-    classifier = services.classifier_for(task.options if task else body.options())
+    options = task.options if task else body.options()
+    classifier = services.classifier_for(options)
     offered = task.taxonomy_for(classifier.name) if task else taxonomy
-    predictions = _predict(classifier, texts, offered, services.limits.text_chars)
+    found = _predict(classifier, texts, offered, services.limits.text_chars)
+    predictions = services.with_sets(found, options)
     if task:
         predictions = [task.apply(prediction) for prediction in predictions]
     if body.explain:

@@ -40,6 +40,8 @@ def feedback() -> dict[str, Any]:
     with _problems():
         entry = _stored(store, body)
     services.metrics.count_feedback(entry.taxonomy.name, entry.kind)
+    if (found := entry.set_coverage) is not None:
+        services.metrics.count_covered(entry.taxonomy.name, *found)
     return FeedbackAnswer.of(entry).model_dump()
 
 

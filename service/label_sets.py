@@ -140,7 +140,7 @@ def _of_options(
     pairs = [(text, task.taxonomy_for(classifier.name)) for text, task in jobs]
     short = [pair for pair in pairs if len(pair[0].body) + len(pair[0].title) <= most]
     shared = None if options.score_type == "similarity" else services.pairs
-    found = iter(classify_pairs(classifier, short, shared))
+    found = iter(services.with_sets(classify_pairs(classifier, short, shared), options))
     for (text, task), (_, taxonomy) in zip(jobs, pairs, strict=True):
         length = len(text.body) + len(text.title)
         if length > most:

@@ -22,7 +22,8 @@ from pydantic import BaseModel
 from werkzeug.test import Client
 
 from prompts.errors import UnknownName
-from service.schemas.classify import BatchAnswer, ClassifyRequest
+from service.schemas.batch_answers import BatchAnswer
+from service.schemas.classify import ClassifyRequest
 from service.schemas.routes import SimilarAnswer, SimilarRequest, TaxonomiesAnswer
 
 _INSTRUCTIONS = (

@@ -16,7 +16,8 @@ from pydantic.json_schema import models_json_schema
 from service.access_control import is_guarded
 from service.problem_kinds import KINDS
 from service.schemas import routes
-from service.schemas.classify import BatchAnswer, ClassifyAnswer, ClassifyRequest, PromptRequest, TaxonomyAnswers
+from service.schemas.batch_answers import BatchAnswer, TaxonomyAnswers
+from service.schemas.classify import ClassifyAnswer, ClassifyRequest, PromptRequest
 from service.schemas.decisions import DecisionAnswer, DecisionRequest
 from service.schemas.feedback import DeletionAnswer, FeedbackAnswer, FeedbackRequest
 from service.schemas.review import ReviewAnswer

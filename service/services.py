@@ -9,8 +9,9 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from llm.backends.backend import Backend, FakeBackend
+from llm.calibration.prediction_sets import SetStore
 from llm.calibration.thresholds import ThresholdStore
-from llm.classifier import Classifier, LabelsOffered, Problem
+from llm.classifier import Classifier, LabelsOffered, Prediction, Problem
 from llm.few_shot import ExampleSelector, no_examples
 from llm.language_model import LanguageModel
 from llm.pairs import PredictPairs
@@ -21,6 +22,7 @@ from marquee.factory import ClassifierFor, Classifiers, Monitor, RequestOptions,
 from marquee.feedback.learned import LearnedVersions, versions_of, with_learned
 from marquee.feedback.store import FeedbackStore, store_of
 from marquee.review.review_file import LiveReview
+from marquee.prediction_sets import sets_of
 from marquee.settings import Settings
 from prompts import registry
 from prompts.hierarchy import Hierarchy
@@ -94,6 +96,7 @@ class Services:
         pairs: predictions for pairs of a text and a taxonomy; None where the classifier of requests cannot do that.
         decider: answers typed questions; None: the default classifier does, by its scores.
         cache_shared: whether clients with different API keys share cached responses.
+        sets: calibrated prediction sets; None where nothing is calibrated.
         learned: what is in force from ``main.py learn``; None where the service uses none.
         feedback: records answers and stores feedback on them; None where the service does not.
         review: the texts that the page /review shows; None where there are none.
@@ -116,6 +119,7 @@ class Services:
     access: AccessControl = AccessControl()
     metrics: Metrics = field(default_factory=Metrics)
     cache_shared: bool = False
+    sets: SetStore | None = None
     learned: LearnedVersions | None = None
     feedback: FeedbackStore | None = None
     review: LiveReview | None = None
@@ -142,6 +146,12 @@ class Services:
     def question_decider(self) -> Decider:
         """The decider that answers typed questions."""
         return self.decider or ScoreDecider(self.classifier_for(RequestOptions()))
+
+    def with_sets(self, predictions: list[Prediction], options: RequestOptions) -> list[Prediction]:
+        """The predictions with their sets; examples and instructions of a request change scores, so they have none."""
+        if self.sets is None or options.examples or options.instructions:
+            return predictions
+        return self.sets.added(predictions)
 
     def preview(self, options: RequestOptions, text: Text, taxonomy: Taxonomy) -> PromptPreview:
         """What the service's language model receives for a text; without one, what another one would receive."""
@@ -212,11 +222,14 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
     registry.prompts()  # a folder that cannot be read is an error at the start
     learned = versions_of(settings) if settings.feedback or settings.learned_path.exists() else None
     classifier_for = with_learned(models.classifier_for, learned) if learned else models.classifier_for
+    sets = sets_of(settings)
+    for rule in sets.rules.values() if sets else ():
+        metrics.set_coverage_target(rule.taxonomy.partition("@")[0], rule.coverage)
     services = partial(
         Services, classifier_for, models.check, load, taxonomy=models.taxonomy.name,
         limits=_limits(settings), metrics=metrics, similar=lambda: films, lookup=lookup_of(settings),
         origins=settings.origins, cache_shared=settings.cache_shared, trusted_proxies=settings.trusted_proxies,
-        learned=learned, feedback=store_of(settings) if settings.feedback else None, review=_review(settings),
+        learned=learned, feedback=store_of(settings) if settings.feedback else None, review=_review(settings), sets=sets,
     )  # fmt: skip
     by_scores = ScoreDecider(models.embedded, models.pairs)
     previews = _previews(models, settings)

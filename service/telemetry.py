@@ -112,6 +112,10 @@ class Metrics:
         self._drift = latest("marquee_drift_psi", about, ["taxonomy", "part"])
         about = "Share of the latest answers below the reference's first decile of confidence."
         self._low_confidence = latest("marquee_low_confidence_ratio", about, ["taxonomy"])
+        about = "Right labels of feedback on answers with a prediction set."
+        self._covered = Counter("marquee_feedback_right_labels", about, ["taxonomy", "in_set"], registry=registry)
+        about = "Calibrated probability that a right label is in the prediction set."
+        self._coverage = gauge("marquee_coverage_target", about, ["taxonomy"], multiprocess_mode="max")
         labels = ["version", "python"]
         build = gauge("marquee_build_info", "This program; always 1.", labels, multiprocess_mode="max")
         build.labels(__version__, platform.python_version()).set(1)
@@ -152,6 +156,15 @@ class Metrics:
     def count_feedback(self, taxonomy: str, kind: str) -> None:
         """Count feedback that is stored."""
         self._feedback.labels(taxonomy, kind).inc()
+
+    def count_covered(self, taxonomy: str, covered: int, missed: int) -> None:
+        """Count the right labels of feedback that are in the prediction set of the answer, and those that are not."""
+        self._covered.labels(taxonomy, "true").inc(covered)
+        self._covered.labels(taxonomy, "false").inc(missed)
+
+    def set_coverage_target(self, taxonomy: str, coverage: float) -> None:
+        """Set the coverage that a taxonomy is calibrated for."""
+        self._coverage.labels(taxonomy).set(coverage)
 
     def count_lookup(self, provider: str) -> None:
         """Count a title that was looked up; ``none`` where no provider knows it."""

@@ -55,6 +55,7 @@ class RecordedAnswer:
         score_type: see ``llm.classifier.Prediction``.
         source: what produced the answer.
         version: what was in force from ``main.py learn``; empty for nothing.
+        set: its prediction set; None without one.
         text: the text, where texts are stored.
     """
 
@@ -66,6 +67,7 @@ class RecordedAnswer:
     source: AnswerSource
     version: str = ""
     text: Text | None = None
+    set: tuple[str, ...] | None = None
 
     @classmethod
     def of(
@@ -75,7 +77,7 @@ class RecordedAnswer:
         scores = {name: round(score, _DIGITS) for name, score in prediction.scores.items()}
         return cls(
             text_digest(text), taxonomy, prediction.labels, scores, prediction.score_type, prediction.source, version,
-            Text(text.body, text.title) if with_text else None,
+            Text(text.body, text.title) if with_text else None, prediction.set,
         )  # fmt: skip
 
 
@@ -106,6 +108,14 @@ class FeedbackEntry:
     answer: RecordedAnswer | None = None
     request_id: str = ""
     text: Text | None = None
+
+    @property
+    def set_coverage(self) -> tuple[int, int] | None:
+        """How many right labels are in the prediction set of the answer, and how many are not; None without a set."""
+        if self.answer is None or self.answer.set is None:
+            return None
+        covered = len(set(self.labels) & set(self.answer.set))
+        return covered, len(self.labels) - covered
 
     def row(self) -> Mapping[str, Any]:
         """The cells of an exported table."""
@@ -193,10 +203,12 @@ def taxonomy_from_store(stored: str) -> StoredTaxonomy:
 def answer_as_stored(answer: RecordedAnswer) -> str:
     """Labels, scores and source of an answer as JSON."""
     parts = [answer.labels, answer.scores, answer.score_type, asdict(answer.source), answer.version]
-    return json.dumps(parts)
+    return json.dumps(parts if answer.set is None else [*parts, answer.set])
 
 
 def answer_from_store(stored: str, digest: str, taxonomy: Taxonomy, text: Text | None) -> RecordedAnswer:
     """The answer of ``answer_as_stored``."""
-    labels, scores, score_type, source, version = json.loads(stored)
-    return RecordedAnswer(digest, taxonomy, tuple(labels), scores, score_type, AnswerSource(**source), version, text)
+    labels, scores, score_type, source, version, *more = json.loads(stored)
+    found = tuple(more[0]) if more else None
+    made = AnswerSource(**source)
+    return RecordedAnswer(digest, taxonomy, tuple(labels), scores, score_type, made, version, text, found)

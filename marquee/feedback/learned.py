@@ -128,10 +128,14 @@ class Learned:
         parts = self.learned(taxonomy)
         if parts is None:
             return self.inner.classify(originals, taxonomy)
+        found = self._by_parts(parts, originals, taxonomy)
+        return [replace(one, learned=f"{taxonomy.name}/{parts.version.name}") for one in found]
+
+    def _by_parts(self, parts: LearnedParts, texts: Sequence[Text], taxonomy: Taxonomy) -> list[Prediction]:
         if parts.head:
-            return parts.head.classify(originals, taxonomy)
+            return parts.head.classify(texts, taxonomy)
         classifier = self.with_examples(parts.examples) if parts.examples else self.inner
-        return [parts.relabelled(one, taxonomy) for one in classifier.classify(originals, taxonomy)]
+        return [parts.relabelled(one, taxonomy) for one in classifier.classify(texts, taxonomy)]
 
 
 def with_learned(classifier_for: ClassifierFor, versions: LearnedVersions) -> ClassifierFor:

@@ -230,6 +230,14 @@ class ClassifyAnswer(BaseModel):
     cached: bool = Field(description="whether the answer was cached")
     dropped: int = Field(description="number of words in the model's answer that are not labels of the taxonomy")
     shortlist: LabelsOffered | None = Field(None, description="labels in the prompt, where a shortlist left some out")
+    set: list[str] | None = Field(
+        None,
+        description="labels that have the right ones with the probability of calibrate --coverage, best first, where "
+        "the answers of this model are calibrated for this taxonomy",
+    )
+    abstain: bool | None = Field(
+        None, description="whether the set is empty, or has more labels than a text has right ones"
+    )
     evidence: list[EvidenceAnswer] | None = Field(None, description="passages that support the labels (explain: true)")
     unexplained: dict[str, str] | None = Field(None, description="labels without evidence, and why")
     usage: TokenUsage | None = Field(None, description="tokens, where a language model was called")
@@ -265,6 +273,8 @@ class ClassifyAnswer(BaseModel):
             cached=prediction.cached,
             dropped=len(prediction.dropped),
             shortlist=prediction.shortlist,
+            set=None if prediction.set is None else list(prediction.set),
+            abstain=prediction.abstain,
             evidence=None if prediction.evidence is None else EvidenceAnswer.each(prediction.evidence),
             unexplained=None if prediction.evidence is None else dict(prediction.unexplained),
             usage=TokenUsage.of(prediction) if prediction.usage != _NO_USAGE else None,
@@ -283,17 +293,3 @@ class ClassifyAnswer(BaseModel):
         if self.applied:
             body["applied"] = {name: value for name, value in body["applied"].items() if value is not None}
         return {name: value for name, value in body.items() if value is not None or name in ("prompt", "strategy")}
-
-
-class TaxonomyAnswers(BaseModel):
-    """Answers for one text under several taxonomies."""
-
-    model_config = ConfigDict(extra="forbid")
-    taxonomies: dict[str, ClassifyAnswer] = Field(description="the answer under each taxonomy, by its name")
-
-
-class BatchAnswer(BaseModel):
-    """Answers for the texts of a batch, in their order."""
-
-    model_config = ConfigDict(extra="forbid")
-    results: list[ClassifyAnswer | TaxonomyAnswers]

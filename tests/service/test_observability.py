@@ -36,6 +36,8 @@ def samples() -> dict[str, set[str]]:
     metrics.count_predictions([Prediction((), source, problem=Problem("busy", "later"))])
     metrics.count_feedback("tmdb", "corrected")
     metrics.count_predictions([Prediction(("War",), source, {"War": 0.9})] * LEAST * 2)
+    metrics.count_covered("tmdb", 1, 1)
+    metrics.set_coverage_target("tmdb", 0.9)
     families = text_string_to_metric_families(metrics.exposition().decode())
     return {sample.name: set(sample.labels) for family in families for sample in family.samples}
 

@@ -107,8 +107,13 @@ function source(result, took) {
   parts.push(offered(result.shortlist));
   if (result.dropped) parts.push(` · ${result.dropped} words of its output are not labels`);
   if (result.usage) parts.push(` · ${result.usage.prompt_tokens + result.usage.completion_tokens} tokens`);
-  return [...parts, ...warningsIn([result]).map(warningLine)];
+  return [...parts, ...setLine(result), ...warningsIn([result]).map(warningLine)];
 }
+
+// The calibrated set of labels, where the answer has one.
+const setWords = ({ set, abstain }) =>
+  `Prediction set: ${set.length ? set.join(", ") : "no label"}.${abstain ? " The classifier abstains." : ""}`;
+const setLine = (result) => (result.set ? [element("span", { class: result.abstain ? "warning" : "set" }, setWords(result))] : []);
 
 const warningLine = (warning) => element("span", { class: "warning" }, warning);
 const warningsIn = (results) => [...new Set(results.flatMap((result) => result.warnings ?? []))];
@@ -121,7 +126,8 @@ export function spoken(answers) {
   });
   const [{ result, took }] = answers;
   const warnings = warningsIn(answers.map((answer) => answer.result)).map((warning) => ` Warning: ${warning}.`);
-  return `${parts.join(". ")}. Answered by ${result.model} in ${seconds(took)}.${warnings.join("")}`;
+  const sets = answers.filter((answer) => answer.result.set).map((answer) => ` ${setWords(answer.result)}`);
+  return `${parts.join(". ")}. Answered by ${result.model} in ${seconds(took)}.${sets.join("")}${warnings.join("")}`;
 }
 
 // `columns` has the names of several taxonomies; with one, it is empty.
@@ -130,12 +136,14 @@ export function showTable(title, texts, columns, results, took) {
   const answers = rows.flat();
   const failed = rows.filter((row) => row.some((result) => result.problem)).length;
   const warned = rows.filter((row) => warningsIn(row).length).length;
+  const abstained = rows.filter((row) => row.some((result) => result.abstain)).length;
   $("table-title").textContent = title;
   const models = [...new Set(answers.map((result) => result.model).filter(Boolean))].join(", ");
   $("table-source").textContent =
     `${models || "No model"} answered in ${seconds(took)}` +
     offered(answers.find((result) => result.shortlist)?.shortlist) +
     (failed ? ` · ${failed} without an answer` : "") +
+    (abstained ? ` · ${abstained} with an abstention` : "") +
     (warned ? ` · ${warned} with a warning` : "");
   const heads = ["#", "Text", ...(columns.length ? columns : ["Labels"])];
   $("table-head").replaceChildren(...heads.map((head) => element("th", { scope: "col" }, head)));
@@ -157,6 +165,7 @@ function labelCell(result) {
   if (result.problem) labels.append(element("span", { class: "fault" }, result.problem.detail));
   else if (result.labels.length === 0) labels.append(element("span", { class: "muted" }, "none applies"));
   else labels.append(...result.labels.map((name) => tag(name, result)));
+  if (result.abstain) labels.append(element("span", { class: "warning" }, setWords(result)));
   return labels;
 }
 
