@@ -44,9 +44,9 @@ def calibrate_coverage(
         say("split train: sets are valid only where the classifier was not trained on these texts")
     classifier = _classifier(settings, loaded.taxonomy, strategy, prompt, learned)
     found = calibrate_sets(classifier, loaded.taxonomy, loaded.examples, coverage)
-    about = {"state": scoring_state(settings), "data": data.name, "made": _now()}
-    rules = {key: replace(rule, **about) for key, rule in found.rules.items()}  # type: ignore[arg-type]
-    store = SetStore(path, about["state"])
+    state, made = scoring_state(settings), datetime.now(UTC).isoformat(timespec="seconds")
+    rules = {key: replace(rule, state=state, data=data.name, made=made) for key, rule in found.rules.items()}
+    store = SetStore(path, state)
     store.put(rules)
     checked = {}
     if check_split:
@@ -78,10 +78,6 @@ def _classifier(
         raise click.UsageError("--learned is for answers without --strategy and --prompt; leave them out")
     classifier = with_learned(lambda options: classifier_of(settings, options, taxonomy), versions_of(settings))
     return classifier(request)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _checked(classifier: Classifier, store: SetStore, others: LoadedDataset) -> dict[str, MeasuredCoverage]:
