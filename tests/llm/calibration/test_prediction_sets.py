@@ -71,7 +71,7 @@ def test_the_best_label_is_in_every_adaptive_set() -> None:
     rule = one_rule(limit=0.0)
     assert rule.labels_of({"a": 0.4, "b": 0.35, "c": 0.25}) == ("a",)
     assert rule.added(ANSWER).abstain is False
-    wide = one_rule(limit=0.7)
+    wide = one_rule(limit=0.75)
     assert wide.added(ANSWER).set == ("a", "b")
     assert wide.added(ANSWER).abstain is True
 
