@@ -11,7 +11,6 @@ from llm.calibration.prediction_sets import SetStore
 from llm.classifier import Classifier, Prediction
 from llm.embedded.matcher import SHIPPED
 from marquee.client import Client
-from marquee.factory import fusion_path
 from marquee.settings import Settings, environment_name, read_settings, settings_variables
 from prompts.files import digest_of
 
@@ -58,7 +57,7 @@ def scoring_state(settings: Settings) -> str:
         "multilingual": settings.encoder_multilingual,
     }
     if settings.uses_language_model:
-        files = (settings.thresholds_path, fusion_path(settings), settings.examples_path)
+        files = (settings.thresholds_path, settings.fusion_path, settings.examples_path)
         names = (
             "adapter", "label_orders", "hierarchy_beam", "max_candidate_labels", "fusion", "fallback",
             "examples_nearest",

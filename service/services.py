@@ -21,8 +21,8 @@ from marquee.drift import load_references
 from marquee.factory import ClassifierFor, Classifiers, Monitor, RequestOptions, answer_store, create, language_model
 from marquee.feedback.learned import LearnedVersions, versions_of, with_learned
 from marquee.feedback.store import FeedbackStore, store_of
-from marquee.review.review_file import LiveReview
 from marquee.prediction_sets import sets_of
+from marquee.review.review_file import LiveReview
 from marquee.settings import Settings
 from prompts import registry
 from prompts.hierarchy import Hierarchy
@@ -229,7 +229,8 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
         Services, classifier_for, models.check, load, taxonomy=models.taxonomy.name,
         limits=_limits(settings), metrics=metrics, similar=lambda: films, lookup=lookup_of(settings),
         origins=settings.origins, cache_shared=settings.cache_shared, trusted_proxies=settings.trusted_proxies,
-        learned=learned, feedback=store_of(settings) if settings.feedback else None, review=_review(settings), sets=sets,
+        learned=learned, feedback=store_of(settings) if settings.feedback else None, review=_review(settings),
+        sets=sets,
     )  # fmt: skip
     by_scores = ScoreDecider(models.embedded, models.pairs)
     previews = _previews(models, settings)
