@@ -205,7 +205,7 @@ def _classify_here(text: Text, options: ClassifyOptions, settings: Settings) -> 
     labels = _names(options.labels)
     default = settings.taxonomy if labels is None else None  # of these settings: others may be invalid
     taxonomies = [taxonomy_of(labels, name, **options.form) for name in options.taxonomies or (default,)]
-    with_sets = sets.added if (sets := sets_of(settings)) else list
+    with_sets = sets_of(settings).added if settings.coverage_path.is_file() else list
     prompt = load_prompt(options.prompt) if options.prompt else None
     request = RequestOptions.of(prompt, options.strategy, options.cache)
     if options.plain:

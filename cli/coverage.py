@@ -31,14 +31,14 @@ def calibrate_coverage(
     """Learn prediction sets for the classifier of the settings, store them, and check them on another split."""
     from eval.coverage import calibrate_sets
     from llm.calibration.prediction_sets import SetStore
-    from marquee.prediction_sets import coverage_path, scoring_state
+    from marquee.prediction_sets import scoring_state
     from marquee.settings import read_settings
     from prompts.files import check_output
 
     if check_split and check_split == options.split:
         raise click.UsageError(f"--check-split {check_split} has the calibration texts; give another split")
     settings = read_settings()
-    path = check_output(coverage_path(settings))
+    path = check_output(settings.coverage_path)
     loaded = options.load(data)
     if options.split == "train":
         say("split train: sets are valid only where the classifier was not trained on these texts")

@@ -101,7 +101,7 @@ class BulkRequest:
     def _with_sets(self, job: Job) -> Job:
         """The job with the calibrated sets of its taxonomy; rows with and without sets belong to different runs."""
         sets = sets_of(read_settings())
-        if sets is None or not (digest := sets.digest(job.taxonomy)) or (self.system or "").startswith("service:"):
+        if not (digest := sets.digest(job.taxonomy)) or (self.system or "").startswith("service:"):
             return job
         spec = replace(job.classifier, setup={**job.classifier.setup, "coverage": digest})
         return replace(job, classifier=spec, sets=sets)

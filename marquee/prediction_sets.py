@@ -14,23 +14,17 @@ from marquee.client import Client
 from marquee.settings import Settings, environment_name, read_settings, settings_variables
 from prompts.files import digest_of
 
-_FILE = "coverage.json"
+_DEFAULT = Settings.model_fields["thresholds_path"].default
 _Stamp = tuple[int, int]
 
 
-def coverage_path(settings: Settings) -> Path:
-    """The file of calibrated sets, beside that of the thresholds."""
-    return settings.thresholds_path.with_name(_FILE)
-
-
-def sets_of(settings: Settings) -> SetStore | None:
-    """The calibrated sets of the settings; None where there is no file of them.
+def sets_of(settings: Settings) -> SetStore:
+    """The calibrated sets of the settings, whose file need not exist.
 
     Raises:
         InvalidSetting: the file is damaged.
     """
-    path = coverage_path(settings)
-    return SetStore(path, scoring_state(settings)) if path.is_file() else None
+    return SetStore(settings.coverage_path, scoring_state(settings))
 
 
 def with_sets(predictions: Sequence[Prediction], classifier: Classifier | None = None) -> list[Prediction]:
@@ -42,12 +36,11 @@ def with_sets(predictions: Sequence[Prediction], classifier: Classifier | None =
         InvalidSetting: as in ``sets_of``.
     """
     named = settings_variables()
-    thresholds = named.get(environment_name("thresholds_path")) or Settings.model_fields["thresholds_path"].default
-    path = Path(thresholds).with_name(_FILE)
+    thresholds = named.get(environment_name("thresholds_path"), _DEFAULT)
+    path = Settings.model_construct(thresholds_path=Path(thresholds)).coverage_path
     if isinstance(classifier, Client) or not path.is_file():  # other settings need not be valid then
         return list(predictions)
-    store = _store(_stamp(path), tuple(sorted(named.items())))
-    return store.added(predictions) if store else list(predictions)
+    return _store(_stamp(path), tuple(sorted(named.items()))).added(predictions)
 
 
 def scoring_state(settings: Settings) -> str:
@@ -86,6 +79,6 @@ def _digest(path: Path, changed: int, size: int) -> str:
 
 
 @lru_cache(maxsize=4)
-def _store(stamp: _Stamp, state: tuple[tuple[str, str], ...]) -> SetStore | None:
+def _store(stamp: _Stamp, state: tuple[tuple[str, str], ...]) -> SetStore:
     """The sets in force; ``stamp`` and ``state`` are part of the key only."""
     return sets_of(read_settings())

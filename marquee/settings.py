@@ -212,6 +212,11 @@ class Settings(BaseModel):
         return self.thresholds_path.with_name("fusion.json")
 
     @property
+    def coverage_path(self) -> Path:
+        """The file of calibrated prediction sets, beside that of the thresholds."""
+        return self.thresholds_path.with_name("coverage.json")
+
+    @property
     def origins(self) -> tuple[str, ...]:
         """The origins of ``cors_origins``, one by one."""
         return tuple(filter(None, map(str.strip, self.cors_origins.split(","))))

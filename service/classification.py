@@ -105,8 +105,9 @@ def classify() -> Response:
     options = task.options if task else body.options()
     classifier = services.classifier_for(options)
     offered = task.taxonomy_for(classifier.name) if task else taxonomy
-    found = _predict(classifier, texts, offered, services.limits.text_chars)
-    predictions = services.with_sets(found, options)
+    predictions = _predict(classifier, texts, offered, services.limits.text_chars)
+    if services.sets:
+        predictions = services.with_sets(predictions, options)
     if task:
         predictions = [task.apply(prediction) for prediction in predictions]
     if body.explain:

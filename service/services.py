@@ -148,10 +148,9 @@ class Services:
         return self.decider or ScoreDecider(self.classifier_for(RequestOptions()))
 
     def with_sets(self, predictions: list[Prediction], options: RequestOptions) -> list[Prediction]:
-        """The predictions with their sets; examples and instructions of a request change scores, so they have none."""
-        if self.sets is None or options.examples or options.instructions:
-            return predictions
-        return self.sets.added(predictions)
+        """The predictions with their sets; none where a request's own examples or instructions change the scores."""
+        own = options.examples or options.instructions
+        return self.sets.added(predictions) if self.sets and not own else predictions
 
     def preview(self, options: RequestOptions, text: Text, taxonomy: Taxonomy) -> PromptPreview:
         """What the service's language model receives for a text; without one, what another one would receive."""
@@ -222,7 +221,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
     registry.prompts()  # a folder that cannot be read is an error at the start
     learned = versions_of(settings) if settings.feedback or settings.learned_path.exists() else None
     classifier_for = with_learned(models.classifier_for, learned) if learned else models.classifier_for
-    sets = sets_of(settings)
+    sets = sets_of(settings) if settings.coverage_path.is_file() else None
     for rule in sets.rules.values() if sets else ():
         metrics.set_coverage_target(rule.taxonomy.partition("@")[0], rule.coverage)
     services = partial(

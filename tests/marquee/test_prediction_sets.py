@@ -15,12 +15,11 @@ from click.testing import CliRunner
 from flask.testing import FlaskClient
 
 import marquee
-from llm.calibration.prediction_sets import SetStore
 from llm.classifier import Prediction
 from llm.embedded.matcher import Matcher
 from main import main
 from marquee.feedback.store import FeedbackStore
-from marquee.prediction_sets import coverage_path, scoring_state, sets_of
+from marquee.prediction_sets import scoring_state, sets_of
 from marquee.settings import read_settings
 from service.app import create_app
 from service.services import Services
@@ -231,12 +230,11 @@ def test_a_served_calibration_is_in_the_answers_and_the_metrics(topics: Path) ->
 
 
 def test_what_was_learned_has_a_calibration_of_its_own(topics: Path) -> None:
-    store = SetStore(coverage_path(read_settings()), scoring_state(read_settings()))
+    store = sets_of(read_settings())
     call(*CALIBRATE, "--taxonomy", "topics.yaml")
     (answer,) = marquee.classify([TEXT], taxonomy="topics.yaml")
     bare: Prediction = replace(answer, set=None, abstain=None)
     found = sets_of(read_settings())
-    assert found is not None
     assert found.added([bare]) == [answer]
     learned = replace(bare, learned="topics/000001")
     assert found.added([learned]) == [learned]
