@@ -62,7 +62,7 @@ def topics(away: Path) -> Path:
     """Two splits of texts and two taxonomies of the same labels."""
     found = [(line.format(when), name) for name, lines in TOPICS.items() for line in lines for when in WHEN]
     rows = [
-        {"text": text, "labels": [name], "split": "test" if number % 3 == 2 else "validation"}
+        {"text": text, "topic": [name], "split": "test" if number % 3 == 2 else "validation"}
         for number, (text, name) in enumerate(found)
     ]
     (away / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
