@@ -43,7 +43,7 @@ CALIBRATE = (
     "--text-field",
     "text",
     "--labels-field",
-    "labels",
+    "topic",
 )
 
 

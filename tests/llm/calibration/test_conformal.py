@@ -102,15 +102,23 @@ def test_the_texts_that_choose_a_penalty_give_no_quantile() -> None:
 
 
 def test_a_penalty_shrinks_the_sets_of_a_long_tail() -> None:
-    """Fifty labels of nearly equal shares: without a penalty the sets are large."""
+    """Fifty labels; the right one is the best or one of the next four, also where all shares are small."""
     generator, names = np.random.default_rng(0), [str(number) for number in range(50)]
     rows, right = [], []
-    for _ in range(400):
-        place = int(generator.integers(50))
-        shares = np.full(50, 0.015) + generator.random(50) * 0.001
-        shares[place] += generator.choice([0.25, 0.0005])
-        rows.append(dict(zip(names, map(float, shares / shares.sum()), strict=True)))
-        right.append([names[place]])
-    rule = fit_sets(rows, right, Taxonomy.of(names), 0.4)
-    assert rule.penalty > 0
-    assert np.mean([len(rule.labels_of(row)) for row in rows]) < 20
+    for _ in range(300):
+        best = generator.choice([0.9, 0.2])
+        shares = generator.random(50)
+        shares *= (1 - best) / shares.sum()
+        shares[generator.integers(50)] += best
+        place = 0 if generator.random() < 0.8 else generator.integers(1, 5)
+        rows.append(dict(zip(names, map(float, shares), strict=True)))
+        right.append([names[np.argsort(-shares)[place]]])
+    score, places = fit_penalty(rows, right, 0.9)
+
+    def size(one: AdaptiveScore) -> float:
+        limit = quantile([one.of_text(rows[place], right[place]) for place in places], 0.9)
+        return float(np.mean([sum(value <= limit for value in one.of_labels(row).values()) for row in rows]))
+
+    assert score.penalty > 0
+    assert score.free == 4
+    assert size(score) < 5 < 10 < size(AdaptiveScore())

@@ -106,6 +106,7 @@ def test_a_rule_is_for_one_source_and_one_state(tmp_path: Path, caplog: pytest.L
     }
     for answer in others.values():
         assert SetStore(path, "now").added([answer]) == [answer]
+    caplog.clear()
     with caplog.at_level(logging.WARNING):
         for _ in range(2):
             assert store.added([others["model"]]) == [others["model"]]
