@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -134,7 +133,7 @@ def _left_out(found: CalibratedSets) -> list[str]:
     return lines + [f"left out: {found.unlabelled} texts without a right label"] * bool(found.unlabelled)
 
 
-def _as_json(found: MeasuredCoverage | None) -> Mapping[str, Any]:
+def _as_json(found: MeasuredCoverage | None) -> dict[str, Any]:
     if found is None:
         return {}
     labels = {name: asdict(one) | {"share": one.share} for name, one in found.labels.items()}

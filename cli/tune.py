@@ -168,21 +168,21 @@ def calibrate(
         texts = texts_of(
             data, options.text_field, options.limit or 500, options.data_format, options.title_field, options.dialect
         )
-        learned, quality = correct_bias(model, taxonomy, path, texts, data.name), {}
+        found, quality = correct_bias(model, taxonomy, path, texts, data.name), {}
     else:
         loaded = options.load(data)
         taxonomy = labels_at_once(loaded.taxonomy, settings.hierarchy_beam)
         offered = candidates_of(settings, taxonomy)
         around = partial(Shortlist, in_process(settings, MiniLM()), candidates=offered) if offered else None
         tuned = tune_threshold(model, taxonomy, path, loaded.examples, data.name, around)
-        learned, quality = tuned.threshold, {"texts": tuned.texts, "before": tuned.before, "after": tuned.after}
+        found, quality = tuned.threshold, {"texts": tuned.texts, "before": tuned.before, "after": tuned.after}
     if as_json:
-        return print_json({**asdict(learned), **quality, "path": path})
-    verb = "calibrated" if learned.slopes else "corrected"
-    click.echo(f"threshold {learned.threshold:.3f}, {len(learned.logit_offsets)} labels {verb}; saved in {path}")
+        return print_json({**asdict(found), **quality, "path": path})
+    verb = "calibrated" if found.slopes else "corrected"
+    click.echo(f"threshold {found.threshold:.3f}, {len(found.logit_offsets)} labels {verb}; saved in {path}")
     if quality:
         numbers = [f"{name} {tuned.before[name]:.3f} before, {tuned.after[name]:.3f} after" for name in tuned.after]
         say(f"on {tuned.texts} texts, cross-validated: {'; '.join(numbers)}")
-        if not learned.slopes:
+        if not found.slopes:
             say("a line per label gains nothing on these texts; one threshold was learned")
     return None
