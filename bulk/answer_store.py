@@ -243,6 +243,11 @@ class JobStore:
         found = self._select(columns, digests)
         return {row[0]: self._answer(row[1], row[2], sources[row[3]], *row[4:]) for row in found}
 
+    def usage_of(self, digest: bytes) -> Usage:
+        """Tokens of one answer; none for a text without one."""
+        columns = "coalesce(prompt_tokens, 0), coalesce(cached_tokens, 0), coalesce(completion_tokens, 0)"
+        return Usage(*(map(int, next(self._select(columns, [digest]), (0, 0, 0)))))
+
     def put(self, answers: Sequence[StoredAnswer]) -> None:
         """Store answers, all or none; one that is there stays. Raises ``Interrupted`` where the disk is full."""
         with self._errors("write"), self._connection:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bulk.answer_store import WARNING, JobStore, RowAnswer
+from bulk.answer_store import WARNING, JobStore, RowAnswer, model_of
 from bulk.job import InputRow, Job
 from llm.classifier import Usage
 from llm.spending.costs import Preview, cost
@@ -39,9 +39,9 @@ class Progress:
 class Summary:
     """The result of a run, with earlier processes: ``texts`` are the different ones.
 
-    ``problems`` counts rows by the kind of their problem, ``examples`` has the ids of the first rows of each kind;
-    ``warnings`` counts rows by their warning. ``sets`` are the rows with a prediction set; on ``abstained`` of them
-    the classifier abstains.
+    ``answered`` counts rows by the model that answered, ``problems`` by the kind of their problem, and ``warnings`` by
+    their warning; ``examples`` has the ids of the first rows of each kind of problem. ``sets`` are the rows with a
+    prediction set; on ``abstained`` of them the classifier abstains.
     """
 
     rows: int = 0
@@ -53,6 +53,7 @@ class Summary:
     warnings: Counter[str] = field(default_factory=Counter)
     sets: int = 0
     abstained: int = 0
+    answered: Counter[str] = field(default_factory=Counter)
 
     def count(self, job: Job, row: InputRow, answer: RowAnswer, abstains: bool | None = None) -> None:
         """Add a row; ``abstains`` is None without a prediction set."""
@@ -62,6 +63,8 @@ class Summary:
         if abstains is not None:
             self.sets += 1
             self.abstained += abstains
+        if model := model_of(answer, job.taxonomy):
+            self.answered[model] += 1
         if answer.problem:
             kind = answer.problem.partition(":")[0]
             self.problems[kind] += 1
@@ -128,6 +131,8 @@ def summary_lines(summary: Summary, model: str) -> list[str]:
     if summary.warnings:
         lines.append(f"{summary.warnings.total():,} rows with a warning")
         lines += [f"  {count:,} {warning}" for warning, count in summary.warnings.most_common()]
+    if len(summary.answered) > 1:
+        lines.append(", ".join(f"{count:,} rows by {name}" for name, count in summary.answered.most_common()))
     if (usage := summary.usage).prompt_tokens:
         spent = cost(model, usage)
         price = f", {spent:,.4f} USD" if spent is not None else ""

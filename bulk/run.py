@@ -45,7 +45,7 @@ OnProgress = Callable[[Progress], object]
 
 def run(
     job: Job, runner: Runner, on_progress: OnProgress = lambda progress: None, *, overwrite: bool = False,
-    retry_failed: bool = False, meter: SpendMeter | None = None,
+    retry_failed: bool = False, meter: SpendMeter | None = None, known: Sequence[StoredAnswer] = (),
 ) -> Summary | None:  # fmt: skip
     """Classify all rows, or resume an interrupted run.
 
@@ -56,6 +56,7 @@ def run(
         overwrite: start over: discard an unfinished run and replace an existing output.
         retry_failed: classify again the rows of a finished output that have a problem.
         meter: limits what the run spends, with its earlier processes; None: no limit.
+        known: answers that are there already.
 
     Returns:
         None where the output is finished already, by the same command.
@@ -74,6 +75,9 @@ def run(
             return None
         schema = _schema(job)
         with _store(job) as store:
+            if meter:
+                meter.start(store.usage, len(store))
+            store.put(known)
             _answer(job, runner, store, on_progress, meter)
             summary = _merge(job, store, schema, on_progress)
         _finish(job, summary)
@@ -190,8 +194,6 @@ def _answer(
 ) -> None:
     """Classify every text that has no answer."""
     tracker = _Tracker(job, on_progress, meter)
-    if meter:
-        meter.start(store.usage, len(store))
     setup = (read_manifest(job.folder / _MANIFEST) or {}).get("setup", {})
     models = ServedModels(setup, store.models, job.folder)
     for answers in runner.answers(tracker.batches, store):

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from cli.arguments import PATH, OutputPath, decorated, dialect_options, json_option, print_json, say
+from cli.arguments import PATH, OutputPath, collected, decorated, dialect_options, json_option, print_json, say
 from cli.group import examples
 from cli.names import SYSTEMS_HELP, complete_systems, complete_taxonomy
 from cli.spending import SpendOptions, covered_line, covered_texts, spend_options
 
 if TYPE_CHECKING:
     from bulk.job import Job
+    from bulk.progress import Forecast, Summary
     from llm.spending.spend_cap import SpendCap, SpendMeter
     from marquee.bulk_jobs import BulkRequest
+    from marquee.optimised_bulk import Optimised, OptimisedJob, OptimisePlan
 
 _FORMATS = "CSV, TSV, JSON lines, JSON (each also .gz) or Parquet"
 
@@ -73,12 +75,40 @@ _cluster = decorated(
 )
 
 
+@dataclass(frozen=True)
+class OptimizeOptions:
+    """The options of a run that trains its own small model."""
+
+    optimize: bool
+    max_error: float
+    delta: float
+    budget: int
+
+    def plan(self) -> OptimisePlan:
+        """What to certify."""
+        from marquee.optimised_bulk import OptimisePlan
+
+        return OptimisePlan(self.max_error, self.delta, self.budget)
+
+
+_SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+_optimize = decorated(
+    click.option(
+        "--optimize", is_flag=True, help="Train a small model on the language model's labels; it answers most."
+    ),
+    click.option("--max-error", type=_SHARE, default=0.05, help="Share of rows that differ from the language model's."),
+    click.option("--delta", type=_SHARE, default=0.05, help="Risk that the share is higher."),
+    click.option("--budget", type=click.IntRange(200), default=1_000, help="Maximum number of labels for training."),
+)
+
+
 @click.command(
     short_help="Label every text of a table.",
     epilog=examples(
         "bulk films.csv --out labelled.csv --text-field plot",
         'bulk "parts/*.parquet" --out labelled.parquet --taxonomy imdb',
         "bulk films.csv --dry-run",
+        "bulk tickets.csv --out labelled.csv --optimize --max-error 0.05",
     ),
 )
 @click.argument("source", metavar="IN")
@@ -88,12 +118,13 @@ _cluster = decorated(
 @click.option("--overwrite", is_flag=True, help="Start over, and replace an existing OUT.")
 @click.option("--dry-run", is_flag=True, help="Report rows, tokens, price and time; write nothing, cost nothing.")
 @spend_options
+@collected(OptimizeOptions, "optimizing", _optimize)
 @_files
 @_cluster
 @json_option
 def bulk(
     out: Path | None, batch_file: Path | None, retry_failed: bool, overwrite: bool, dry_run: bool,
-    spending: SpendOptions, as_json: bool, **options: Any,
+    spending: SpendOptions, optimizing: OptimizeOptions, as_json: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Label the texts of IN: a file, a folder or a quoted pattern of CSV, TSV, JSON lines (each also .gz) or Parquet.
 
@@ -105,23 +136,27 @@ def bulk(
     if out is None and not (dry_run or batch_file):
         raise click.UsageError("give --out with the file to write")
     request = BulkRequest(out=out, **options)
+    if optimizing.optimize and (request.explain or request.runner != "local" or request.read_results or retry_failed):
+        raise click.UsageError(
+            "--optimize: not with --explain, --runner ray, --read-results, nor --retry-failed; leave it out"
+        )
     if request.explain and (batch_file or request.read_results or request.ray_backend != "actors"):
         raise click.UsageError(
             "--explain: not with --batch-file, --read-results, nor with --ray-backend http or vllm; leave it out"
         )
     try:
         if dry_run:
-            _forecast(request, spending.cap(), as_json)
+            _forecast(request, spending.cap(), optimizing, as_json)
         elif batch_file:
             _write_requests(request, batch_file, as_json)
         else:
-            _label(request, overwrite, retry_failed, spending.cap(), as_json)
+            _label(request, overwrite, retry_failed, spending.cap(), optimizing, as_json)
     except KeyboardInterrupt:
         say("interrupted; the same command resumes here")
         sys.exit(130)
 
 
-def _forecast(request: BulkRequest, cap: SpendCap | None, as_json: bool) -> None:
+def _forecast(request: BulkRequest, cap: SpendCap | None, optimizing: OptimizeOptions, as_json: bool) -> None:
     from bulk.progress import forecast, forecast_lines
 
     job, system = request.with_system(_job(request))
@@ -134,9 +169,23 @@ def _forecast(request: BulkRequest, cap: SpendCap | None, as_json: bool) -> None
         return print_json(vars(result) | covered)
     for line in forecast_lines(result):
         click.echo(line)
+    if optimizing.optimize and result.texts:
+        click.echo(_least_and_most(result, optimizing.budget))
     if cap:
         click.echo(covered_line(cap, result.preview, result.texts))
     return None
+
+
+def _least_and_most(result: Forecast, budget: int) -> str:
+    """What a run with --optimize sends, before anything is certified."""
+    most = min(budget, result.texts)
+    price = ""
+    if result.preview and result.preview.usd is not None:
+        price = f", up to {result.preview.usd * most / result.texts:,.4f} USD"
+    return (
+        f"--optimize: up to {most:,} texts are labelled for training and certification{price}; then the small model "
+        f"answers what is certified, and the system the rest of the {result.texts:,} texts"
+    )
 
 
 def _write_requests(request: BulkRequest, path: Path, as_json: bool) -> None:
@@ -151,7 +200,11 @@ def _write_requests(request: BulkRequest, path: Path, as_json: bool) -> None:
         print_json({"requests": written.requests, "texts": written.texts, "files": written.files})
 
 
-def _label(request: BulkRequest, overwrite: bool, retry_failed: bool, cap: SpendCap | None, as_json: bool) -> None:
+def _label(
+    request: BulkRequest, overwrite: bool, retry_failed: bool, cap: SpendCap | None, optimizing: OptimizeOptions,
+    as_json: bool,
+) -> None:  # fmt: skip
+    from bulk.answer_store import LocalRunner
     from bulk.progress import ProgressLog, summary_lines
     from bulk.run import run
 
@@ -161,15 +214,48 @@ def _label(request: BulkRequest, overwrite: bool, retry_failed: bool, cap: Spend
     model = str(job.classifier.setup.get("model", ""))
     meter = _meter(request, job, cap) if cap else None
     log = ProgressLog(say, model)
-    summary = run(job, runner, log, overwrite=overwrite, retry_failed=retry_failed, meter=meter)
+    made = _optimised(request, job, optimizing, meter, overwrite) if optimizing.optimize else None
+    if made:
+        job, runner = made.job, LocalRunner(made.job.classifier.open, job.taxonomy, request.patience)
+    known = made.known if made else ()
+    summary = run(job, runner, log, overwrite=overwrite, retry_failed=retry_failed, meter=meter, known=known)
     if as_json:
-        print_json({"file": job.out, "finished_before": summary is None, **(vars(summary) if summary else {})})
+        found = {"optimized": made.found} if made else {}
+        print_json({"file": job.out, "finished_before": summary is None, **(vars(summary) if summary else {}), **found})
     if summary is None:
         say(f"{job.out} is finished; --retry-failed classifies its failed rows again, --overwrite replaces it")
         return
     for line in summary_lines(summary, model):
         say(line)
+    if made:
+        for line in _optimised_lines(made.found, optimizing, summary):
+            say(line)
     say(f"written: {job.out}")
+
+
+def _optimised(
+    request: BulkRequest, job: Job, optimizing: OptimizeOptions, meter: SpendMeter | None, overwrite: bool
+) -> OptimisedJob:
+    from marquee.optimised_bulk import forget, optimised
+
+    if overwrite:
+        forget(job)
+    return optimised(job, optimizing.plan(), request.patience, meter, say)
+
+
+def _optimised_lines(found: Optimised, optimizing: OptimizeOptions, summary: Summary) -> list[str]:
+    from marquee.optimised_bulk import SMALL
+
+    if found.margin is None:
+        return [f"nothing was certified ({found.stopped}): the system answered every text"]
+    small = sum(count for name, count in summary.answered.items() if name == SMALL)
+    rest = sum(summary.answered.values()) - small
+    return [
+        f"labels for training: {found.trained:,}; for training and certification: {found.labelled:,}",
+        f"at most {optimizing.max_error:.1%} of the rows differ from the system's labels, with a probability of "
+        f"{1 - optimizing.delta:.0%}",
+        f"{small:,} rows by the small model; {rest:,} by the system",
+    ]
 
 
 def _meter(request: BulkRequest, job: Job, cap: SpendCap) -> SpendMeter | None:
