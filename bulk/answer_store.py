@@ -186,9 +186,6 @@ def _outage(predictions: Sequence[Prediction]) -> str | None:
     return details[0] if details and len(details) == len(problems) else None
 
 
-# --- storing ---
-
-
 def select_in(connection: sqlite3.Connection, query: str, keys: Sequence[object]) -> Iterator[tuple[Any, ...]]:
     """Rows of a query whose ``{}`` is replaced by the keys, a thousand at a time."""
     for start in range(0, len(keys), _CHUNK):
@@ -239,14 +236,12 @@ class JobStore:
     def answers(self, digests: Sequence[bytes]) -> dict[bytes, RowAnswer]:
         """The answers of those digests that have one."""
         sources = {number: source for source, number in self._sources.items()}
-        columns = "digest, labels, scores, source, problem, explained"
-        found = self._select(columns, digests)
+        found = self._select("digest, labels, scores, source, problem, explained", digests)
         return {row[0]: self._answer(row[1], row[2], sources[row[3]], *row[4:]) for row in found}
 
     def usage_of(self, digest: bytes) -> Usage:
-        """Tokens of one answer; none for a text without one."""
-        columns = "coalesce(prompt_tokens, 0), coalesce(cached_tokens, 0), coalesce(completion_tokens, 0)"
-        return Usage(*(map(int, next(self._select(columns, [digest]), (0, 0, 0)))))
+        """Tokens of an answer that is there."""
+        return Usage(*next(self._select("prompt_tokens, cached_tokens, completion_tokens", [digest])))
 
     def put(self, answers: Sequence[StoredAnswer]) -> None:
         """Store answers, all or none; one that is there stays. Raises ``Interrupted`` where the disk is full."""

@@ -11,8 +11,6 @@ certified.
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -22,16 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from bulk.answer_store import (
-    RESUME,
-    TRANSIENT,
-    JobStore,
-    RowAnswer,
-    StoredAnswer,
-    TextBatch,
-    classify_batch,
-    text_digest,
-)
+from bulk.answer_store import JobStore, StoredAnswer
 from bulk.job import (
     ClassifierSpec,
     Job,
@@ -44,12 +33,13 @@ from bulk.job import (
 )
 from eval.baselines import TrainingPlan, load
 from eval.baselines.fitting import KIND, FittedTable, fit_table
-from eval.certified_cascade import Certified, Goal, Labeller, Labels, certify, populations
+from eval.certified_cascade import Certified, Goal, Labeller, certify, populations
 from eval.datasets import Example
 from llm.classifier import Classifier
 from llm.spending.spend_cap import SpendMeter
 from llm.wrappers.combined import Cascade, margin
-from prompts.errors import Interrupted, InvalidDataset, InvalidSetting
+from marquee.teacher_labels import TeacherLabels, drawn
+from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.files import digest_of, write_text_atomically
 from prompts.text import Text
 
@@ -59,7 +49,6 @@ POOL = 4_000  # texts for which the head is certified
 LEAST = 200  # different texts below which the teacher labels all of them at little more cost
 _FIRST = 64  # labels of the first training; each further one has twice as many
 _GAIN = 0.01  # of the head's quality, below which it gets no more labels
-_BATCH = 64  # texts that the teacher gets at once
 _ANSWERS, _HEAD, _RESULT, _MANIFEST = "answers.sqlite", "head", "optimized.json", "manifest.json"
 
 OnNote = Callable[[str], object]
@@ -128,11 +117,15 @@ def optimised(
     folder = job.out.with_name(f"{job.out.name}.optimize")
     with locked_folder(folder):
         _begin(job, plan, folder)
-        sample = _sample(job, plan)
+        sample = drawn(job, plan.budget // 2 + POOL, plan.seed)
+        if len(sample) < LEAST:
+            raise InvalidDataset(
+                f"{len(sample)} different texts are too few for --optimize; give {LEAST} or more, or leave it out"
+            )
         with JobStore(folder / _ANSWERS, job.taxonomy) as store:
             if meter and read_manifest(job.folder / _MANIFEST) is None:  # else the run of the job counts its answers
                 meter.start(store.usage, len(store))
-            teacher = _Teacher(job, store, patience, meter)
+            teacher = TeacherLabels(job, store, patience, meter)
             found = _saved(folder) or _certified(job, plan, folder, sample, teacher, log)
             known = teacher.known(sample)
     return OptimisedJob(_with_head(job, folder, found), found, known, folder)
@@ -158,79 +151,11 @@ def forget(job: Job) -> None:
             clear(folder)
 
 
-# --- the sample, and its labels ---
-
-
-def _sample(job: Job, plan: OptimisePlan) -> list[Text]:
-    """Different texts of the table, drawn at random by a hash: the same ones in every process, in bounded memory."""
-    count, chosen, seen = plan.budget // 2 + POOL, list[tuple[int, int, Text]](), set[bytes]()
-    for window in job.rows():
-        for row in window:
-            if row.key is None or row.key in seen:
-                continue
-            rank = -int.from_bytes(
-                hashlib.blake2b(row.key, digest_size=8, salt=plan.seed.to_bytes(8, "big")).digest(), "big"
-            )
-            if len(chosen) == count and rank <= chosen[0][0]:
-                continue
-            entry = (rank, int.from_bytes(row.key, "big"), row.text)
-            seen.add(row.key)
-            if len(chosen) < count:
-                heapq.heappush(chosen, entry)
-            else:
-                seen.discard(text_digest(heapq.heappushpop(chosen, entry)[2]))
-    if len(chosen) < LEAST:
-        raise InvalidDataset(
-            f"{len(chosen)} different texts are too few for --optimize; give {LEAST} or more, or leave it out"
-        )
-    return [text for *_, text in sorted(chosen, key=lambda one: (-one[0], one[1]))]
-
-
-class _Teacher:
-    """Labels of the teacher for texts of the sample; each is requested once, and stored before it is used."""
-
-    def __init__(self, job: Job, store: JobStore, patience: float | None, meter: SpendMeter | None) -> None:
-        self._job, self._store, self._patience, self._meter = job, store, patience, meter
-        self._classifier: Classifier | None = None
-
-    def labels(self, texts: Sequence[Text]) -> list[Labels | None]:
-        """The labels of each text; None where the teacher cannot label it."""
-        keys = list(map(text_digest, texts))
-        unknown = self._store.unknown(keys)
-        waiting = {key: text for key, text in zip(keys, texts, strict=True) if key in unknown}
-        while waiting:
-            self._request(TextBatch.taken_from(waiting, _BATCH))
-        found = self._store.answers(keys)
-        return [found[key].labels for key in keys]
-
-    def known(self, texts: Sequence[Text]) -> list[StoredAnswer]:
-        """All answers so far; a failure is left out, so that the text is sent again."""
-        answers: dict[bytes, RowAnswer] = self._store.answers(list(map(text_digest, texts)))
-        return [StoredAnswer(key, one, self._store.usage_of(key)) for key, one in answers.items() if not one.problem]
-
-    def _request(self, batch: TextBatch) -> None:
-        if self._meter and not self._meter.fits(len(batch.texts)):
-            raise Interrupted(self._meter.refusal(len(batch.texts)))
-        self._classifier = self._classifier or self._job.classifier.open()
-        answers = classify_batch(self._classifier, batch, self._job.taxonomy, self._patience)
-        failed = [one.answer.problem for one in answers if _is_transient(one.answer)]
-        self._store.put([one for one in answers if not _is_transient(one.answer)])
-        if self._meter:
-            self._meter.add([one.usage for one in answers])
-        if failed:
-            raise Interrupted(f"{len(failed)} of {len(answers)} texts failed at the teacher: {failed[0]}; {RESUME}")
-
-
-def _is_transient(answer: RowAnswer) -> bool:
-    """Whether the text may be labelled at another time; a bound needs the labels of all texts that were drawn."""
-    return (answer.problem or "").partition(":")[0] in TRANSIENT
-
-
 # --- the head ---
 
 
 def _certified(
-    job: Job, plan: OptimisePlan, folder: Path, sample: Sequence[Text], teacher: _Teacher, log: OnNote
+    job: Job, plan: OptimisePlan, folder: Path, sample: Sequence[Text], teacher: TeacherLabels, log: OnNote
 ) -> Optimised:
     size = min(plan.budget, len(sample)) // 2
     fitted, trained, quality = _trained(job, sample[:size], teacher, plan.seed, log)
@@ -251,7 +176,7 @@ def _certified(
 
 
 def _trained(
-    job: Job, texts: Sequence[Text], teacher: _Teacher, seed: int, log: OnNote
+    job: Job, texts: Sequence[Text], teacher: TeacherLabels, seed: int, log: OnNote
 ) -> tuple[FittedTable, int, float]:
     """The head, the number of its labels, and its quality; the labels are doubled while that helps."""
     size, before = min(_FIRST, len(texts)), -1.0
@@ -265,13 +190,13 @@ def _trained(
         size, before = min(2 * size, len(texts)), interval.value
 
 
-def _examples(job: Job, texts: Sequence[Text], teacher: _Teacher) -> list[Example]:
+def _examples(job: Job, texts: Sequence[Text], teacher: TeacherLabels) -> list[Example]:
     pairs = enumerate(zip(texts, teacher.labels(texts), strict=True))
     return [Example(str(n), text, job.taxonomy.in_order(labels)) for n, (text, labels) in pairs if labels is not None]
 
 
 def _margin(
-    job: Job, plan: OptimisePlan, head: Classifier, pool: Sequence[Text], teacher: _Teacher, budget: int
+    job: Job, plan: OptimisePlan, head: Classifier, pool: Sequence[Text], teacher: TeacherLabels, budget: int
 ) -> tuple[Certified, int]:
     """The least certified margin, and the number of labels that it took."""
     goal = Goal(1 - plan.max_error, plan.delta)
