@@ -38,7 +38,7 @@ from eval.datasets import Example
 from llm.classifier import Classifier
 from llm.spending.spend_cap import SpendMeter
 from llm.wrappers.combined import Cascade, margin
-from marquee.teacher_labels import TeacherLabels, drawn
+from marquee.bulk_teacher import BulkTeacher, drawn
 from prompts.errors import InvalidDataset, InvalidSetting
 from prompts.files import digest_of, write_text_atomically
 from prompts.text import Text
@@ -125,7 +125,7 @@ def optimised(
         with JobStore(folder / _ANSWERS, job.taxonomy) as store:
             if meter and read_manifest(job.folder / _MANIFEST) is None:  # else the run of the job counts its answers
                 meter.start(store.usage, len(store))
-            teacher = TeacherLabels(job, store, patience, meter)
+            teacher = BulkTeacher(job, store, patience, meter)
             found = _saved(folder) or _certified(job, plan, folder, sample, teacher, log)
             known = teacher.known(sample)
     return OptimisedJob(_with_head(job, folder, found), found, known, folder)
@@ -155,7 +155,7 @@ def forget(job: Job) -> None:
 
 
 def _certified(
-    job: Job, plan: OptimisePlan, folder: Path, sample: Sequence[Text], teacher: TeacherLabels, log: OnNote
+    job: Job, plan: OptimisePlan, folder: Path, sample: Sequence[Text], teacher: BulkTeacher, log: OnNote
 ) -> Optimised:
     size = min(plan.budget, len(sample)) // 2
     fitted, trained, quality = _trained(job, sample[:size], teacher, plan.seed, log)
@@ -176,7 +176,7 @@ def _certified(
 
 
 def _trained(
-    job: Job, texts: Sequence[Text], teacher: TeacherLabels, seed: int, log: OnNote
+    job: Job, texts: Sequence[Text], teacher: BulkTeacher, seed: int, log: OnNote
 ) -> tuple[FittedTable, int, float]:
     """The head, the number of its labels, and its quality; the labels are doubled while that helps."""
     size, before = min(_FIRST, len(texts)), -1.0
@@ -190,13 +190,13 @@ def _trained(
         size, before = min(2 * size, len(texts)), interval.value
 
 
-def _examples(job: Job, texts: Sequence[Text], teacher: TeacherLabels) -> list[Example]:
+def _examples(job: Job, texts: Sequence[Text], teacher: BulkTeacher) -> list[Example]:
     pairs = enumerate(zip(texts, teacher.labels(texts), strict=True))
     return [Example(str(n), text, job.taxonomy.in_order(labels)) for n, (text, labels) in pairs if labels is not None]
 
 
 def _margin(
-    job: Job, plan: OptimisePlan, head: Classifier, pool: Sequence[Text], teacher: TeacherLabels, budget: int
+    job: Job, plan: OptimisePlan, head: Classifier, pool: Sequence[Text], teacher: BulkTeacher, budget: int
 ) -> tuple[Certified, int]:
     """The least certified margin, and the number of labels that it took."""
     goal = Goal(1 - plan.max_error, plan.delta)

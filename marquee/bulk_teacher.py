@@ -47,7 +47,7 @@ def drawn(job: Job, count: int, seed: int) -> list[Text]:
     return [text for *_, text in sorted(chosen, key=lambda one: (-one[0], one[1]))]
 
 
-class TeacherLabels:
+class BulkTeacher:
     """Labels of the teacher for texts of the sample; each is requested once, and stored before it is used."""
 
     def __init__(self, job: Job, store: JobStore, patience: float | None, meter: SpendMeter | None) -> None:
