@@ -70,11 +70,13 @@ def _classifier(
     from marquee.feedback.learned import versions_of, with_learned
     from prompts import registry
 
+    if learned and (strategy or prompt):
+        raise click.UsageError("--learned is for answers without --strategy and --prompt; leave them out")
+    if (strategy or prompt) and not settings.uses_language_model:
+        raise click.UsageError("--strategy and --prompt are for a language model, and none is set; leave them out")
     request = replace(RequestOptions.of(None, strategy), prompt=registry.prompt_at(prompt) if prompt else None)
     if not learned:
         return classifier_of(settings, request, taxonomy)
-    if strategy or prompt:
-        raise click.UsageError("--learned is for answers without --strategy and --prompt; leave them out")
     classifier = with_learned(lambda options: classifier_of(settings, options, taxonomy), versions_of(settings))
     return classifier(request)
 
