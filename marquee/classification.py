@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llm.classifier import Classifier, Prediction, ScoreType
-from marquee import systems
 from marquee.prediction_sets import with_sets
 from marquee.settings import read_settings, settings_variables, use_own_folders
 from prompts import registry
@@ -82,11 +81,10 @@ def load_classifier(system: str | None = None, taxonomy: TaxonomyLike | None = N
 
 
 def _loaded(
-    system: str | None,
-    taxonomy: TaxonomyLike | None,
-    instructions: str = "",
-    examples: StaticExamples | None = None,
+    system: str | None, taxonomy: TaxonomyLike | None, instructions: str = "", examples: StaticExamples | None = None
 ) -> Classifier:
+    from marquee import systems  # it imports the evaluation, which `main.py classify` needs not
+
     context = systems.SystemContext(load_taxonomy(taxonomy), (), instructions=instructions, examples=examples)
     found = systems.from_settings(context) if system is None else systems.from_spec(system, context)
     return found.open().classifier
@@ -230,6 +228,7 @@ def estimate_cost(
     from llm import strategies
     from llm.backends.backend import FakeBackend
     from llm.language_model import LanguageModel
+    from marquee import systems
     from marquee.estimates import estimate
     from marquee.factory import in_process
     from similarity.encoders.minilm import MiniLM
@@ -270,11 +269,9 @@ def taxonomy_of(
 
 
 def opened(
-    classifier: str | Classifier | None,
-    taxonomy: Taxonomy,
-    instructions: str = "",
+    classifier: str | Classifier | None, taxonomy: Taxonomy, instructions: str = "",
     examples: StaticExamples | None = None,
-) -> Classifier:
+) -> Classifier:  # fmt: skip
     """A loaded classifier as it is; one that is given by name comes from a cache of the process.
 
     Raises:
@@ -284,6 +281,8 @@ def opened(
         if (instructions or examples) and not hasattr(classifier, "answers"):
             raise InvalidSetting("instructions and examples need a classifier by name, such as classifier='llm'")
         return classifier
+    from marquee import systems
+
     is_trained = classifier is not None and classifier.partition(":")[0] not in systems.SYSTEMS
     templates = [Path(part) for part in (classifier or "").split(":") if part.endswith(".jinja")]
     digests = [(str(path), digest_of(path)) for path in templates if path.is_file()]

@@ -7,9 +7,7 @@ import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
-
-import httpx2
+from typing import TYPE_CHECKING, Any
 
 from llm.classifier import AnswerSource, Evidence, LabelsOffered, Prediction, Problem, ProblemKind, no_text
 from prompts import registry
@@ -18,6 +16,9 @@ from prompts.hierarchy import Hierarchy
 from prompts.network import connection, split_url, trimmed, without_login
 from prompts.taxonomy import DEFAULT_ATTRIBUTE, Taxonomy
 from prompts.text import Text, checked_texts
+
+if TYPE_CHECKING:
+    import httpx2
 
 # kind of a text's problem -> last part of the problem type (RFC 9457) that the service answers with
 SLUGS: Mapping[ProblemKind, str] = {
@@ -78,6 +79,8 @@ class Client:
     def __init__(
         self, url: str, cache: bool = True, timeout: float = 60.0, key: str = "", retries: int = 2, batch: int = 64
     ) -> None:
+        import httpx2  # 50 ms that answers of this process need not wait for
+
         url, key = _checked(url, key)
         self.name = without_login(url)
         self._cache, self._retries, self._batch = cache, retries, batch
@@ -158,6 +161,8 @@ class Client:
         return found
 
     def _attempt(self, request: Mapping[str, Any]) -> httpx2.Response | Problem:
+        import httpx2
+
         try:
             return self._http.post("/classify", json=request)
         except httpx2.HTTPError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import cast
 
 from llm import strategies
@@ -32,6 +33,7 @@ from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Taxonomy
 from prompts.template import Prompt
 from similarity.encoders.minilm import MiniLM
+from similarity.encoders.stored_vectors import label_encoder
 from similarity.micro_batching import Admission
 
 WARM_UP = ("A first text in English.", "Ein erster Text auf Deutsch, der die Modelle lädt.")
@@ -148,9 +150,6 @@ def create(
         pairs = MicroBatchedPairs(model.name, model.predict, embedded_gate, passes)
         cosine = MicroBatched(CosineClassifier(encoder), embedded_gate, monitor.on_batch, passes)
 
-    def load_embedded() -> None:
-        embedded.classify(WARM_UP, taxonomy)
-
     backend = backend_of(settings) if settings.uses_language_model else None
     if examples is None:
         examples = example_selector(settings, encoder, taxonomy) if backend else no_examples
@@ -159,7 +158,7 @@ def create(
         if backend
         else without_backend(settings, embedded, cosine),
         backend.check if backend and not settings.fallback else lambda: None,
-        _load_of(backend, settings, load_embedded, taxonomy, examples),
+        _load_of(backend, settings, partial(embedded.classify, WARM_UP, taxonomy), taxonomy, examples),
         embedded, pairs, encoder, taxonomy, backend, examples, model_gate,
     )  # fmt: skip
 
@@ -174,7 +173,7 @@ def classifier_of(
     Raises:
         MarqueeError: a setting names something that does not exist.
     """
-    encoder = MiniLM()
+    encoder = label_encoder() if settings.label_cache and not settings.uses_language_model else MiniLM()
     embedded = in_process(settings, encoder)
     if not settings.uses_language_model:
         cosine = CosineClassifier(encoder) if isinstance(embedded, Matcher | ByLanguage) else None

@@ -97,6 +97,9 @@ class Settings(BaseModel):
     cache_megabytes: int = Field(
         256, ge=1, description="maximum size of the answer cache in MB; least recently used answers are dropped"
     )
+    label_cache: bool = Field(
+        True, description="keep vectors of labels in the user's cache folder, for the next start of `classify`"
+    )
     cache_shared: bool = Field(False, description="whether API keys share cached answers")
     vllm_python: str = Field("", description="Python interpreter with vLLM, for serve --vllm; default: this one")
     vllm_max_model_len: int = Field(8192, ge=256, description="maximum tokens of prompt and answer in vLLM")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,6 +38,21 @@ EXTRAS: Mapping[str, str] = {name: extra for extra, names in _LIBRARIES.items() 
 """Imported name to the extra that brings it; ``pyproject.toml`` has the distributions."""
 
 _OF_COMMANDS: Mapping[str, str] = dict.fromkeys(("train", "refit", "distil", "corpus"), "train")
+
+
+def user_cache() -> Path | None:
+    """Return this program's folder in the user's cache folder, for what can be computed again; it may not exist yet.
+
+    ``XDG_CACHE_HOME`` is respected on every system (XDG Base Directory Specification). None: the user has no home.
+    """
+    if configured := os.environ.get("XDG_CACHE_HOME"):
+        return Path(configured) / "marquee"
+    if sys.platform == "win32" and (local := os.environ.get("LOCALAPPDATA")):
+        return Path(local) / "marquee" / "cache"
+    try:
+        return Path.home() / ("Library/Caches" if sys.platform == "darwin" else ".cache") / "marquee"
+    except RuntimeError:  # such as a user id without an entry, in a container
+        return None
 
 
 def install_command(extra: str) -> str:

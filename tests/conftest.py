@@ -42,6 +42,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith(("MARQUEE_", "OPENAI_")):
             monkeypatch.delenv(name)
+    monkeypatch.setenv("MARQUEE_LABEL_CACHE", "false")  # nothing is written to the user's cache folder
 
 
 @pytest.fixture

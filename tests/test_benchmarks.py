@@ -8,6 +8,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from benchmarks import embedded as embedded_benchmark
 from benchmarks import hierarchies
 from benchmarks import taxonomies as taxonomies_benchmark
 from benchmarks.constants import Family
+from benchmarks.install import Package, report
 from benchmarks.measure import Rounds, target
 from llm.embedded.matcher import Matcher
 from prompts.taxonomy import Taxonomy
@@ -83,6 +85,8 @@ def test_a_benchmark_explains_itself(name: str) -> None:
         (["benchmarks.constants", "unseen-labels"], "labels that training did not include"),
         (["benchmarks.constants", "label-bias"], "more and less of the model's bias removed"),
         (["benchmarks.service_load"], "reference service"),
+        (["benchmarks.cold_start"], "as a process of its own"),
+        (["benchmarks.install"], "what each package weighs"),
     ],
 )
 def test_other_commands_explain_themselves(arguments: list[str], purpose: str) -> None:
@@ -107,6 +111,28 @@ def test_the_mass_of_codes_is_measured_apart_for_each_strategy_and_system_prompt
         assert least[strategy, "normal", "named"] == 0.9
         assert least[strategy, "explain", "named"] == 0.01
         assert least[strategy, "normal", "not named"] < 0.001
+
+
+def test_a_cold_start_is_compared_with_another_checkout_round_by_round() -> None:
+    done = run("benchmarks.cold_start", "--rounds", "1", "--other", str(ROOT))
+    assert done.returncode == 0, done.stderr
+    rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| `")]
+    assert [row[0].strip() for row in rows[:2]] == ["`classify TEXT`", "`classify TEXT`, vectors of labels not kept"]
+    assert rows[4][0].strip() == "`classify TEXT` of the other checkout"
+    assert float(rows[0][3]) == 1
+    assert float(rows[3][3]) < 1, "--help loads no model"
+
+
+def test_a_package_is_weighed_by_its_wheel(tmp_path: Path) -> None:
+    with ZipFile(tmp_path / "a-1.0-py3-none-any.whl", "w", ZIP_DEFLATED) as wheel:
+        wheel.writestr("a/__init__.py", "x" * 2_000_000)
+        wheel.writestr("a-1.0.dist-info/METADATA", "Metadata-Version: 2.4\nName: a\nVersion: 1.0\n")
+    found = Package.of(tmp_path / "a-1.0-py3-none-any.whl")
+    assert (found.name, round(found.unpacked)) == ("a 1.0", 2)
+    assert found.download < 0.1
+    text = report([Package("large", 400, 900), found], 20, 11)
+    assert "| 1 packages below 1 MB |" in text
+    assert "| processor time, both | 31.00 s | ≤ 30 s | **no** |" in text
 
 
 def test_searches_are_compared_over_the_same_vectors() -> None:

@@ -35,6 +35,14 @@ def of_dockerfile(instruction: str) -> list[str]:
     return [line.removeprefix(instruction).strip() for line in DOCKERFILE if line.startswith(instruction + " ")]
 
 
+def stage(name: str) -> list[str]:
+    """The instructions of a stage, after its FROM."""
+    start = next(n for n, line in enumerate(DOCKERFILE) if line.startswith("FROM ") and line.endswith(f" AS {name}"))
+    rest = DOCKERFILE[start + 1 :]
+    end = next((n for n, line in enumerate(rest) if line.startswith("FROM ")), len(rest))
+    return [line for line in rest[:end] if line]
+
+
 def test_each_profile_starts_what_belongs_together() -> None:
     profiles = {name: service["profiles"] for name, service in SERVICES.items()}
     assert profiles == {"marquee": ["cpu"], "marquee-gpu": ["gpu"], "vllm": ["gpu"]}
@@ -103,20 +111,36 @@ def test_vllm_reserves_a_gpu_and_is_the_version_that_is_tested() -> None:
 
 
 def test_the_image_serves_as_another_user_than_root_and_tells_its_health() -> None:
-    assert of_dockerfile("FROM") == ["python:3.11-slim"]
-    assert of_dockerfile("USER") == ["10001"]
     assert "--uid 10001" in " ".join(of_dockerfile("RUN"))
-    assert DOCKERFILE.index("USER 10001") < next(n for n, line in enumerate(DOCKERFILE) if line.startswith("CMD"))
-    assert json.loads(of_dockerfile("CMD")[0])[1:5] == ["main.py", "serve", "--host", "0.0.0.0"]
-    assert "http://127.0.0.1:5000/readyz" in of_dockerfile("HEALTHCHECK")[0]
-    assert of_dockerfile("EXPOSE") == ["5000"]
     assert "HF_HUB_OFFLINE=1" in of_dockerfile("ENV")[0]
+    for target in ("full", "cpu"):
+        lines = stage(target)
+        assert lines.index("USER 10001") < next(n for n, line in enumerate(lines) if line.startswith("CMD"))
+        assert "EXPOSE 5000" in lines
+        assert any(line.startswith("HEALTHCHECK") and "http://127.0.0.1:5000/readyz" in line for line in lines)
+        (command,) = [line.removeprefix("CMD ") for line in lines if line.startswith("CMD")]
+        assert json.loads(command)[1:5] == ["main.py", "serve", "--host", "0.0.0.0"]
+
+
+def test_the_targets_differ_in_their_libraries_alone_and_cpu_is_the_default() -> None:
+    assert of_dockerfile("FROM") == [
+        "python:3.11-slim AS cpu-libraries", "cpu-libraries AS full-libraries", "scratch AS program",
+        "full-libraries AS full", "cpu-libraries AS cpu",
+    ]  # fmt: skip
+    assert [line for line in stage("full") if not line.startswith("#")] == stage("cpu")
+    (core,) = [line for line in stage("cpu-libraries") if line.startswith("RUN pip")]
+    assert "-r requirements-core.txt" in core
+    assert "--no-deps" in core.partition("&&")[2]
+    assert "-r requirements.txt" not in core
+    assert "-r requirements.txt" in " ".join(stage("full-libraries"))
+    assert SERVICES["marquee"]["build"]["target"] == SERVICES["marquee-gpu"]["build"]["target"] == "cpu"
 
 
 def test_all_that_the_program_needs_is_copied_and_nothing_secret() -> None:
-    copied = {name for line in of_dockerfile("COPY") for name in line.split()[:-1]}
+    copied = {name for line in of_dockerfile("COPY") if "--from" not in line for name in line.split()[:-1]}
     assert copied == {
         "requirements.txt",
+        "requirements-core.txt",
         "requirements-otel.txt",
         "main.py",
         "data",

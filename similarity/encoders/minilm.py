@@ -84,11 +84,11 @@ class MiniLM(LazyEncoder):
     @property
     def callers(self) -> int:
         """How many callers at once keep it busy: one a core, and one more for when another does something else."""
-        return 1 if _by_torch() else cores() + 1
+        return 1 if computed_by_torch() else cores() + 1
 
     @cached_property
     def _runtime(self) -> Runtime:
-        if _by_torch():
+        if computed_by_torch():
             return Torch(weights_folder(), self._changes)
         return Bert(Path(weights_folder()), _WINDOW, self._changes, self._eight_bits)
 
@@ -103,8 +103,9 @@ def language_warnings(text: Cut) -> tuple[str, ...]:
     return (f"text appears to be {found}; the embedded classifier reads English",) if found else ()
 
 
-def _by_torch() -> bool:
-    return _has_gpu() or not find_spec("openvino")
+def computed_by_torch() -> bool:
+    """Whether torch computes: on its GPU, or where OpenVINO is missing. It is not in requirements-core.txt."""
+    return not find_spec("openvino") or (find_spec("sentence_transformers") is not None and _has_gpu())
 
 
 def _has_gpu() -> bool:

@@ -17,6 +17,7 @@ import numpy as np
 
 from similarity.encoders.precision import gains_from_eight_bits, openvino, openvino_format
 from similarity.encoders.tokens import ENDS, cut, ends
+from similarity.errors import InvalidEncoder
 from similarity.native import cores
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _STEP = 8  # tokens
 # Where weights have eight bits, what is multiplied with them is rounded to eight too, so many numbers by one scale: by
 # 384 vectors come to a cosine of .9972 on average to those of bfloat16, by 128 to .9986, and no slower.
 _GROUP = 128
+_NUMBERS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I8": "i1", "U8": "u1"}
 
 
 class Bert:
@@ -126,11 +128,34 @@ def _rounded(tokens: int) -> int:
     return -(-(tokens + len(ENDS)) // _STEP) * _STEP
 
 
-def _weights(folder: Path, changes: Mapping[str, NDArray[Any]]) -> Weights:
-    from safetensors.numpy import load_file
+def mapped(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a safetensors file by name, read-only views of the file; the library's reader copies them.
 
-    stored = load_file(folder / "model.safetensors")
-    weights = {name: one.astype(np.float32) for name, one in stored.items() if one.dtype.kind == "f"}
+    The format (https://huggingface.co/docs/safetensors): the length of a header, the header in JSON, the numbers.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        InvalidEncoder: the file is cut short, or has numbers that numpy lacks, such as bfloat16.
+    """
+    try:
+        content = np.memmap(path, np.uint8, "r")
+        start = 8 + int.from_bytes(content[:8].tobytes(), "little")
+        header = json.loads(content[8:start].tobytes() if start <= len(content) else b"")
+        return {name: _view(content[start:], **entry) for name, entry in header.items() if name != "__metadata__"}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InvalidEncoder(f"{path} is no readable safetensors file: {error}; install the model again") from None
+
+
+def _view(content: NDArray[np.uint8], dtype: str, shape: list[int], data_offsets: tuple[int, int]) -> NDArray[Any]:
+    start, end = data_offsets
+    if end > len(content):
+        raise ValueError(f"it ends {end - len(content)} bytes early")
+    return content[start:end].view(_NUMBERS[dtype]).reshape(shape)
+
+
+def _weights(folder: Path, changes: Mapping[str, NDArray[Any]]) -> Weights:
+    stored = mapped(folder / "model.safetensors")
+    weights = {name: one.astype(np.float32, copy=False) for name, one in stored.items() if one.dtype.kind == "f"}
     return weights | {name: weights[name] + change.astype(np.float32) for name, change in changes.items()}
 
 

