@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -69,12 +70,13 @@ class Matcher:
     weights: MatcherWeights
     tunings: TuningsProtocol | None = field(default=None, repr=False, compare=False)  # ``llm.embedded.tunings``
     _labels: LabelEmbeddingCache = field(init=False, repr=False)
-    _scope: Scope = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "_labels", LabelEmbeddingCache(self.encoder, self.weights))
-        scope = Scope(self._general_labels, self.weights.general.centre, self.weights.numbers)
-        object.__setattr__(self, "_scope", scope)
+
+    @cached_property
+    def _scope(self) -> Scope:
+        return Scope(self._general_labels, self.weights.general.centre, self.weights.numbers)
 
     @property
     def name(self) -> str:
