@@ -176,8 +176,8 @@ def classifier_of(
     encoder = label_encoder() if settings.label_cache and not settings.uses_language_model else MiniLM()
     embedded = in_process(settings, encoder)
     if not settings.uses_language_model:
-        cosine = CosineClassifier(encoder) if isinstance(embedded, Matcher | ByLanguage) else None
-        return without_backend(settings, embedded, cosine)(options)
+        compares = options.score_type == "similarity" and isinstance(embedded, Matcher | ByLanguage)
+        return without_backend(settings, embedded, CosineClassifier(encoder) if compares else None)(options)
     examples = example_selector(settings, encoder, taxonomy or registry.taxonomy_at(settings.taxonomy))
     pending = Admission(settings.max_pending)
     return classifiers(backend_of(settings), settings, embedded, examples, pending)(options)
