@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from cli.arguments import command_line, json_option, print_json, print_table, say
+from cli.arguments import PATH, command_line, json_option, print_json, print_table, say
 from cli.compare import print_comparison
 from cli.group import examples
 from cli.names import complete_taxonomy
@@ -23,16 +24,22 @@ if TYPE_CHECKING:
 @click.command(
     short_help="Learn from feedback; --back undoes it.",
     epilog=examples(
-        "learn --taxonomy tickets --dry-run", "learn --taxonomy tickets", "learn --taxonomy tickets --back"
+        "learn --taxonomy tickets --dry-run",
+        "learn --taxonomy tickets",
+        "learn --taxonomy tickets --back",
+        "learn --taxonomy tickets --trained labelled.csv.optimize/head",
     ),
 )
 @click.option("--taxonomy", "name", required=True, shell_complete=complete_taxonomy, help="A name, or a YAML file.")
+@click.option("--trained", type=PATH, help="Folder of the model of `serve --trained`, where that one answers.")
 @click.option("--margin", type=click.FloatRange(0, 0.5), default=0.01, help="Loss of F1 that the gate permits.")
 @click.option("--held-out", type=click.FloatRange(0.1, 0.8), default=0.3, help="Share of texts to compare on.")
 @click.option("--dry-run", is_flag=True, help="Learn and compare, but put nothing in force.")
 @click.option("--back", is_flag=True, help="Put the version before the current one in force.")
 @json_option
-def learn(name: str, margin: float, held_out: float, dry_run: bool, back: bool, as_json: bool) -> None:
+def learn(
+    name: str, trained: Path | None, margin: float, held_out: float, dry_run: bool, back: bool, as_json: bool
+) -> None:
     """Learn from the feedback on a taxonomy, and put the result in force where the gate permits it.
 
     Thresholds, few-shot examples for a language model, and a head over frozen vectors are fitted on a part of the
@@ -50,7 +57,9 @@ def learn(name: str, margin: float, held_out: float, dry_run: bool, back: bool, 
     versions = TaxonomyVersions(settings.learned_path / taxonomy.name)
     if back:
         return _go_back(versions, taxonomy.name, as_json)
-    outcome = _outcome(settings, taxonomy, versions, margin, held_out, dry_run)
+    if trained:
+        settings = settings.model_copy(update={"taxonomy": name})  # the only one that it answers
+    outcome = _outcome(settings, trained, taxonomy, versions, margin, held_out, dry_run)
     _print_json(outcome) if as_json else _print(outcome, taxonomy)
     if outcome.gated and not outcome.gated.passed:
         raise SystemExit(1)
@@ -66,8 +75,9 @@ def _go_back(versions: TaxonomyVersions, name: str, as_json: bool) -> None:
 
 
 def _outcome(
-    settings: Settings, taxonomy: Taxonomy, versions: TaxonomyVersions, margin: float, held_out: float, dry_run: bool
-) -> LearningOutcome:
+    settings: Settings, trained: Path | None, taxonomy: Taxonomy, versions: TaxonomyVersions,
+    margin: float, held_out: float, dry_run: bool,
+) -> LearningOutcome:  # fmt: skip
     from marquee.feedback.judged import judged_texts
     from marquee.feedback.learning import Learning
     from marquee.feedback.store import store_of
@@ -76,12 +86,13 @@ def _outcome(
     if not store.path.exists():
         raise click.ClickException(f"there is no feedback at {store.path}; see MARQUEE_FEEDBACK_PATH")
     judged = judged_texts(store.entries(), taxonomy, held_out)
-    answering = _answering(settings, judged)
+    answering = _answering(settings, trained, judged)
     return Learning(taxonomy, judged, answering, versions, margin, command_line(), dry_run).run()
 
 
-def _answering(settings: Settings, judged: JudgedTexts) -> Answering:
+def _answering(settings: Settings, trained: Path | None, judged: JudgedTexts) -> Answering:
     """What answers today; recorded answers where no texts are stored."""
+    from eval.baselines import load
     from marquee.factory import RequestOptions, create
     from marquee.feedback.judged import RecordedAnswers
     from marquee.feedback.learned import versions_of
@@ -92,7 +103,7 @@ def _answering(settings: Settings, judged: JudgedTexts) -> Answering:
         texts = (*judged.fit, *judged.selection, *judged.held_out)
         recorded = RecordedAnswers({one.digest: one.answer for one in texts if one.answer})
         return Answering(recorded, lambda shown: recorded, learned)
-    models, plain = create(settings), RequestOptions()
+    models, plain = create(settings, load(trained) if trained else None), RequestOptions()
     if problem := models.check():
         raise click.ClickException(f"the classifier cannot answer: {problem.detail}")
     models.load()

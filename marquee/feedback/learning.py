@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -64,7 +65,7 @@ class LearningOutcome:
     Attributes:
         judged: the feedback, in its parts.
         selection: micro-F1 of today's answers and of each candidate on the texts of the selection.
-        notes: candidates that were not made, and why.
+        notes: candidates that were not made and why, and feedback on answers of another model.
         chosen: name of the best candidate; empty where none is better than today's answers.
         comparison: today's answers (A) and the candidate (B) on the held-out texts; None without a candidate.
         gated: the outcome of the gate; None without a candidate.
@@ -134,6 +135,7 @@ class Learning:
         fit, fitted = self._answered(self.judged.fit)
         material = LearningMaterial(self.taxonomy, fit, fitted, self.judged.with_texts, work, self.command, self.seed)
         made, notes = candidates_of(material)
+        notes += _of_another_model(fit, material.source.model)
         selection = {TODAY: self._quality(self.answering.today)}
         selection |= {one.name: self._quality(self.answering.under(one.parts)) for one in made}
         outcome = LearningOutcome(self.judged, selection, tuple(notes))
@@ -196,3 +198,15 @@ class Learning:
         data = EvaluationData(listed, None, None, self.taxonomy, examples)
         system = System(name, {"model": classifier.name}, lambda: OpenedSystem(classifier))
         EvaluationRun(system, data, folder, command=self.command).execute()
+
+
+def _of_another_model(judged: Sequence[JudgedText], model: str) -> list[str]:
+    """A note where no answer with feedback is by the model that answers now, as with settings unlike the service's."""
+    models = Counter(one.answer.source.model for one in judged if one.answer and not one.answer.version)
+    if not models or model in models:
+        return []
+    (other, _), *_ = models.most_common(1)
+    return [
+        f"the answers with feedback are by {other}, and today's answers here are by {model}; a threshold is used only "
+        "where the same model answers: give the settings of the service, and --trained where it has that option"
+    ]

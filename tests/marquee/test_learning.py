@@ -375,6 +375,23 @@ def test_texts_that_cannot_be_answered_teach_nothing(tmp_path: Path) -> None:
         Learning(TOPICS, judged, answering, TaxonomyVersions(tmp_path / "topics")).run()
 
 
+def test_feedback_on_the_answers_of_another_model_is_noted(tmp_path: Path) -> None:
+    class Another(Repeating):
+        def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
+            found = super().classify(texts, taxonomy)
+            return [replace(one, source=replace(one.source, model="another-model")) for one in found]
+
+    store = FeedbackStore(tmp_path / "f.sqlite", with_texts=True)
+    fill(store, 60, right)
+    judged, versions = judged_texts(store.entries(), TOPICS, 0.3), TaxonomyVersions(tmp_path / "topics")
+    notes = {}
+    for model in (Repeating(), Another()):
+        answering = Answering(model, lambda shown, model=model: model, lambda taxonomy: None)
+        notes[type(model)] = " ".join(Learning(TOPICS, judged, answering, versions, dry_run=True).run().notes)
+    assert "the answers with feedback are by a-model, and today's answers here are by another-model" in notes[Another]
+    assert "a-model" not in notes[Repeating]
+
+
 # --- a real service ---
 
 
