@@ -25,11 +25,14 @@ from tests.service.test_page import ARGUMENTS, CHROMIUM, PATIENCE
 from tests.support.misbehaving import Endpoint, chats, endpoint, follows, says
 from tests.support.process import ROOT, service
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install one or set MARQUEE_CHROMIUM")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install one or set MARQUEE_CHROMIUM"),
+    pytest.mark.timeout(600),  # a training, a browser and a service after each other, on a machine that may be busy
+]
 EXAMPLE = runpy.run_path(str(ROOT / "docs/examples/helpdesk_day.py"))
 RIGHT: dict[str, tuple[str, ...]] = dict(EXAMPLE["messages"]())
-REQUEST = {"text": "You billed me for the cancelled course. I would like my money back.", "taxonomy": "tickets"}
-TEXTS, REVIEWED = 300, 40
+REQUEST = {"text": "Good evening, the invoice charged me twice, and I want my money back.", "taxonomy": "tickets"}
+TEXTS, REVIEWED = 400, 40
 
 
 @pytest.fixture
@@ -71,16 +74,16 @@ def review_by_keyboard(page: Page) -> int:
 def test_a_day_from_unlabelled_texts_to_a_better_answer(
     away: Path, language_model: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    EXAMPLE["write"](away, count=TEXTS, check=60)
+    EXAMPLE["write"](away, count=TEXTS)
     assert set(table("messages.csv")[0]) == {"id", "text"}
 
     # The language model labels a sample, the small model most rows.
     printed = run(
-        "bulk", "messages.csv", "--out", "labelled.csv", "--taxonomy", "tickets", "--optimize", "--max-error", "0.1",
+        "bulk", "messages.csv", "--out", "labelled.csv", "--taxonomy", "tickets", "--optimize", "--max-error", "0.05",
         "--json", OPENAI_BASE_URL=language_model.url, MARQUEE_STRATEGY="json_list", MARQUEE_RETRIES="0",
     )  # fmt: skip
     by_small = json.loads(printed)["answered"]["trained/few-examples"]
-    assert by_small > TEXTS / 2
+    assert by_small > TEXTS / 3
     called = sum("<text>" in json.dumps(request) for request in language_model.requests if request)
     assert TEXTS - by_small <= called < TEXTS
     labelled = table("labelled.csv")
