@@ -384,12 +384,13 @@ def test_feedback_on_the_answers_of_another_model_is_noted(tmp_path: Path) -> No
     store = FeedbackStore(tmp_path / "f.sqlite", with_texts=True)
     fill(store, 60, right)
     judged, versions = judged_texts(store.entries(), TOPICS, 0.3), TaxonomyVersions(tmp_path / "topics")
-    notes = {}
-    for model in (Repeating(), Another()):
-        answering = Answering(model, lambda shown, model=model: model, lambda taxonomy: None)
-        notes[type(model)] = " ".join(Learning(TOPICS, judged, answering, versions, dry_run=True).run().notes)
-    assert "the answers with feedback are by a-model, and today's answers here are by another-model" in notes[Another]
-    assert "a-model" not in notes[Repeating]
+
+    def notes(model: Repeating) -> str:
+        answering = Answering(model, lambda shown: model, lambda taxonomy: None)
+        return " ".join(Learning(TOPICS, judged, answering, versions, dry_run=True).run().notes)
+
+    assert "the answers with feedback are by a-model, and today's answers here are by another-model" in notes(Another())
+    assert "a-model" not in notes(Repeating())
 
 
 # --- a real service ---
