@@ -32,11 +32,12 @@ if TYPE_CHECKING:
 @click.option("--split", help="Only rows of this split.")
 @click.option("--limit", type=click.IntRange(1), help="Maximum number of rows; always the same ones.")
 @dialect_options
+@click.option("--weights", type=PATH, help="Own weights of the embedded classifier, to use as embedded:PATH.")
 @click.option("--remove", is_flag=True, help="Delete the tuning of FILE.")
 @json_option
 def tune(
     file: Path, check: Path | None, text_field: str | None, labels_field: str | None, split: str | None,
-    limit: int | None, encoding: str | None, separator: str | None, remove: bool, as_json: bool,
+    limit: int | None, encoding: str | None, separator: str | None, weights: Path | None, remove: bool, as_json: bool,
 ) -> None:  # fmt: skip
     """Fit the embedded classifier to the taxonomy FILE without labelled texts.
 
@@ -44,14 +45,14 @@ def tune(
     language model of the settings writes more. The result is NAME.tuned.safetensors beside FILE. The embedded
     classifier uses it whenever this taxonomy is used, until the file or the classifier changes.
     """
-    from llm.embedded.matcher import matcher
+    from marquee.loaded_models import untuned
     from marquee.taxonomy_tuning import as_rows, check_tuning, remove_tuning, tune_taxonomy
 
     if remove:
         return _report_removed(file, remove_tuning(file), as_json)
     fields = text_field, labels_field, encoding, separator
     examples = _labelled(file, check, fields, split, limit) if check else []  # an error here costs no description
-    classifier = matcher()
+    classifier = untuned(weights)
     found = tune_taxonomy(file, classifier, command=command_line())
     for note in found.notes:
         say(note)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from prompts.errors import InvalidSetting
 from prompts.files import digest_of, folder_state
 
 if TYPE_CHECKING:
@@ -19,11 +21,20 @@ if TYPE_CHECKING:
 
 
 def embedded(path: Path | None = None) -> Matcher:
-    """The embedded classifier with the weights of a file, by default the shipped ones."""
+    """The embedded classifier with the weights of a file, by default the shipped ones.
+
+    Raises:
+        InvalidSetting: the file has no weights, or those of another version of this program.
+    """
     from llm.embedded.matcher import SHIPPED
 
     weights = path or SHIPPED
     return _matcher(weights, digest_of(weights))
+
+
+def untuned(path: Path | None = None) -> Matcher:
+    """The same without the tunings of taxonomies."""
+    return replace(embedded(path), tunings=None)
 
 
 def multilingual(name: str) -> MultilingualClassifier:
@@ -68,10 +79,18 @@ def local_backend(model: str, adapter: Path | None) -> LocalBackend:
 
 @lru_cache(maxsize=1)
 def _matcher(path: Path, digest: str) -> Matcher:
+    from safetensors import SafetensorError
+
     from llm.embedded.matcher import matcher
     from llm.embedded.tunings import with_tunings
 
-    return with_tunings(matcher(path, encoder()))
+    try:
+        return with_tunings(matcher(path, encoder()))
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise InvalidSetting(
+            f"{path} has no weights of the embedded classifier of this version ({error}); make some with "
+            "`main.py train matcher`"
+        ) from None
 
 
 @lru_cache(maxsize=1)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,10 @@ from llm.authoring.label_descriptions import WRITTEN
 from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Problem
 from llm.embedded.label_tuning import manifest_path, tuned_path
-from llm.embedded.matcher import Matcher
+from llm.embedded.matcher import SHIPPED, Matcher
+from llm.embedded.weights import load, save
+from main import main
+from marquee.loaded_models import embedded as embedded_with
 from marquee.settings import Settings
 from prompts import registry
 from prompts.errors import InvalidTaxonomy
@@ -128,3 +132,20 @@ def test_the_command_tunes_checks_and_removes(tmp_path: Path, monkeypatch: pytes
     assert removed == f"removed: {tuned_path(path)}, {manifest_path(path)}\n"
     assert not tuned_path(path).exists()
     assert "has no tuning" in CliRunner().invoke(tune, [str(path), "--remove"]).stdout
+
+
+def test_weights_that_cannot_be_read_are_an_error(tmp_path: Path) -> None:
+    path, weights = taxonomy_file(tmp_path), tmp_path / "own.safetensors"
+    weights.write_bytes(b"no weights")
+    found = CliRunner().invoke(main, ["taxonomies", "tune", str(path), "--weights", str(weights)])
+    assert found.exit_code == 1
+    assert f"{weights} has no weights of the embedded classifier of this version" in found.stderr
+    assert not tuned_path(path).exists()
+
+
+def test_own_weights_have_a_tuning_of_their_own(tmp_path: Path) -> None:
+    path, weights = taxonomy_file(tmp_path), tmp_path / "own.safetensors"
+    save(replace(load(SHIPPED), name="own"), weights, 16)
+    assert CliRunner().invoke(main, ["taxonomies", "tune", str(path), "--weights", str(weights)]).exit_code == 0
+    classifier, taxonomy = embedded_with(weights), load_taxonomy(path)
+    assert classifier.classify(["My radiator is cold."], taxonomy)[0].source.model.startswith("embedded/own+tuned.")
