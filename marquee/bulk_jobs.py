@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +20,7 @@ from marquee.systems import SystemContext, from_settings, from_spec, offline
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.taxonomy import Taxonomy
+from prompts.taxonomy_places import Place, note, place_of
 from prompts.text import Text
 from tabular import TableDialect
 
@@ -75,7 +77,8 @@ class BulkRequest:
         """The job with the classifier of the request, and its system."""
         texts = first_texts(job)
         system = _system(self.system, job.taxonomy, texts, self.explain)
-        open = partial(open_classifier, self.system, job.taxonomy, texts, self.explain)
+        tuning = Tuning(place_of(job.taxonomy), system.setup.get("tuning"))
+        open = partial(open_classifier, self.system, job.taxonomy, texts, self.explain, tuning)
         return replace(job, classifier=ClassifierSpec(system.spec, system.setup, open)), system
 
     def with_transport(self, job: Job, transport: OfflineTransport, **endpoint: Any) -> Job:
@@ -148,9 +151,36 @@ class BulkRequest:
         return Cluster(self.address, self.workers, self.worker_cpus, self.worker_gpus, settings_variables())
 
 
-def open_classifier(spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...], explain: bool = False) -> Classifier:
-    """The classifier of a system's name, on this machine or on a worker; with ``explain``, it also finds evidence."""
-    classifier: Classifier = _system(spec, taxonomy, texts, explain).open().classifier
+@dataclass(frozen=True)
+class Tuning:
+    """What a worker, which has not read the taxonomy's file, needs to find its tuning.
+
+    Attributes:
+        place: of the file; None where the taxonomy has none.
+        version: of the tuning that the job uses; None without one.
+    """
+
+    place: Place | None = None
+    version: str | None = None
+
+
+def open_classifier(
+    spec: str | None, taxonomy: Taxonomy, texts: tuple[Text, ...], explain: bool = False, tuning: Tuning = Tuning()
+) -> Classifier:
+    """The classifier of a system's name, on this machine or on a worker; with ``explain``, it also finds evidence.
+
+    Raises:
+        InvalidSetting: this machine does not have the tuning.
+    """
+    if tuning.place:
+        note(taxonomy, tuning.place)
+    system = _system(spec, taxonomy, texts, explain)
+    if tuning.place and system.setup.get("tuning") != tuning.version:
+        raise InvalidSetting(
+            f"{socket.gethostname()} has no tuning beside {tuning.place.path}, or another one than the machine of the "
+            "job; copy the taxonomy's folder to all nodes, or use --runner local"
+        )
+    classifier: Classifier = system.open().classifier
     return classifier
 
 

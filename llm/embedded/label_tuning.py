@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
 FEWEST = 5
 """Descriptions that every label needs; the source of the method has five or more."""
-# Chosen on the validation rows of seven families of labels that the classifier was not trained on, with five descriptions
-# of each label (``eval/RESULTS.md``).
+# Chosen on the validation rows of seven families of labels that the classifier was not trained on, with five
+# descriptions of each label (``eval/RESULTS.md``).
 _SCALE = 10.0  # from cosines to logits, in training
 _PULL = 0.03  # weight of the squared distance to the mean of name and descriptions
 WEIGHT = 10.0

@@ -1,8 +1,9 @@
 """``taxonomies tune``: descriptions from a file or a language model, the files, and the check."""
 
 import json
+import pickle
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
@@ -17,12 +18,14 @@ from llm.embedded.label_tuning import manifest_path, tuned_path
 from llm.embedded.matcher import SHIPPED, Matcher
 from llm.embedded.weights import load, save
 from main import main
+from marquee.bulk_jobs import BulkRequest
 from marquee.loaded_models import embedded as embedded_with
 from marquee.settings import Settings
 from prompts import registry
-from prompts.errors import InvalidTaxonomy
+from prompts.errors import InvalidSetting, InvalidTaxonomy
 from prompts.taxonomy_file import descriptions_in, load_taxonomy
-from tests.support.label_descriptions import DESCRIPTIONS, TABLE, taxonomy_file
+from prompts.taxonomy_places import PLACES
+from tests.support.label_descriptions import DESCRIPTIONS, TABLE, TEXTS, taxonomy_file
 
 NONE = Settings(classifier="embedded")
 Reply = Callable[[Conversation], str | Problem | None]
@@ -149,3 +152,23 @@ def test_own_weights_have_a_tuning_of_their_own(tmp_path: Path) -> None:
     assert CliRunner().invoke(main, ["taxonomies", "tune", str(path), "--weights", str(weights)]).exit_code == 0
     classifier, taxonomy = embedded_with(weights), load_taxonomy(path)
     assert classifier.classify(["My radiator is cold."], taxonomy)[0].source.model.startswith("embedded/own+tuned.")
+
+
+def test_a_worker_of_a_bulk_job_uses_the_tuning_or_fails(
+    tmp_path: Path, embedded: Matcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MARQUEE_CLASSIFIER", "embedded")
+    path = taxonomy_file(tmp_path)
+    tuning.tune_taxonomy(path, embedded, NONE)
+    given = dict.fromkeys(name.name for name in fields(BulkRequest))
+    request = BulkRequest(**given | {"source": str(TABLE), "taxonomy": str(path), "batch": 4})  # type: ignore[arg-type]
+    job, system = request.with_system(request.job())
+    assert system.setup["tuning"].startswith("+tuned.")
+    opener = pickle.dumps(job.classifier.open)
+    PLACES.clear()  # as in the process of a worker
+    found = pickle.loads(opener)().classify([TEXTS[0][0]], job.taxonomy)
+    assert found[0].source.model.endswith(system.setup["tuning"])
+    PLACES.clear()
+    tuned_path(path).unlink()
+    with pytest.raises(InvalidSetting, match="copy the taxonomy's folder to all nodes"):
+        pickle.loads(opener)()
