@@ -110,7 +110,8 @@ def tunable(file: Path) -> tuple[Taxonomy, Place]:
     if isinstance(taxonomy, Hierarchy):
         raise InvalidTaxonomy(f"{file.name} is a hierarchy; only a taxonomy without levels can be tuned")
     place = place_of(taxonomy)
-    if place is None:
+    # A copy with the same name and labels has a place too.
+    if place is None or file.resolve().parent == registry.TAXONOMIES.resolve():
         raise InvalidTaxonomy(f"{file} is a bundled taxonomy; copy it, and tune the copy")
     return taxonomy, place
 

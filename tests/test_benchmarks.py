@@ -170,7 +170,7 @@ def test_the_ceiling_is_that_of_the_number_format_in_use(
 ) -> None:
     monkeypatch.setattr("similarity.encoders.precision._process_choice", chosen)
     monkeypatch.setattr(embedded_benchmark, "operations", lambda embedded, texts: 28.6e9)
-    names = ("stock", "encode", "classify", "unseen", "one", "first")
+    names = ("stock", "encode", "classify", "distant", "unseen", "one", "first")
     rounds = Rounds({name: [1.0] for name in names} | {"matmul": [seconds]})
     printed = embedded_benchmark.report(rounds, embedded, ["a plot"], "texts")
     assert f"| share of torch's {chosen} matmul | {expected} |  |" in printed  # eight bits only with "auto"

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
@@ -128,6 +129,8 @@ def test_the_commands_of_the_page_lead_to_a_served_taxonomy(there: Path, monkeyp
             variables = dict(part.split("=", 1) for part in line.split(" .venv")[0].split() if "=" in part)
             if line.startswith("mkdir -p "):
                 Path(line.split()[-1]).mkdir(parents=True)
+            elif line.startswith("cp "):
+                shutil.copy(*line.split()[1:])
             elif line.startswith("curl"):
                 body = re.search(r"-d '(\{.*\})'", line)
                 assert body

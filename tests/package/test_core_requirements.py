@@ -77,7 +77,8 @@ def test_the_makefile_installs_the_weights_alone_at_the_pinned_version() -> None
     ids=lambda given: given[0] if isinstance(given, list) else None,
 )
 def test_commands_work_without_torch(arguments: list[str], expected: str, tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text("text,labels\nA plot.,Drama\n", encoding="utf-8")
+    rows = [f"A plot of part {part}.,Drama,{part}\n" for part in ("train", "validation", "test")]
+    (tmp_path / "a.csv").write_text("".join(["text,labels,split\n", *rows]), encoding="utf-8")
     printed = hiding("-c", f"import main, sys; sys.argv[1:] = {arguments!r}; main.main(prog_name='main.py')", tmp_path)
     assert expected in printed.stdout + printed.stderr
     assert "Traceback" not in printed.stderr
