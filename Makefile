@@ -58,7 +58,12 @@ pictures: .venv/dev ## take the README's screenshots of the page and of a report
 
 .PHONY: test-engines
 test-engines: .venv/dev ## tests against real vLLM (CPU build) and llama.cpp servers, with a real model (4 GB in var/)
-	$(BIN)/python -m pytest -rs tests/engines
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs tests/engines -n 2 --no-loadscope-reorder
+
+.PHONY: test-slow
+test-slow: .venv/dev ## trainings and simulations of minutes, and every text for the real model (hours on AVX2)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --ignore tests/engines -n 2 --dist loadfile
+	$(BIN)/python -m pytest -rs -m slow tests/engines
 
 .PHONY: test-soak
 test-soak: .venv/dev ## minutes of load and fuzzed bodies against the service

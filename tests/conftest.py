@@ -11,15 +11,14 @@ from llm.embedded.matcher import Matcher, matcher
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
-_LONG = 1_800  # seconds: these tests start real model servers, or put minutes of load on the service
+_LONG = 1_800  # seconds: these tests start real model servers, train, or put minutes of load on the service
+_LONG_MARKERS = ("soak", "package", "slow")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests of real engines and soak tests a longer limit than the one in ``pyproject.toml``."""
+    """Give tests of real engines, soak tests and slow tests a longer limit than the one in ``pyproject.toml``."""
     for item in items:
-        long = (
-            item.path.parent.name == "engines" or item.get_closest_marker("soak") or item.get_closest_marker("package")
-        )
+        long = item.path.parent.name == "engines" or any(map(item.get_closest_marker, _LONG_MARKERS))
         if long and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_LONG))
 

@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -53,9 +54,20 @@ def _modules() -> Iterator[tuple[str, Path]]:
                 yield package, path
 
 
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def _imports(path: Path) -> list[ast.Import | ast.ImportFrom]:
+    """All imports of a file, at its top or inside a function; types, too."""
+    return [node for node in ast.walk(_tree(path)) if isinstance(node, ast.Import | ast.ImportFrom)]
+
+
 def _imported(path: Path) -> set[str]:
-    """First parts of all modules that a file imports, at its top or inside a function."""
-    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    """First parts of all modules that a file imports."""
+    nodes = _imports(path)
     plain = {name.name for node in nodes if isinstance(node, ast.Import) for name in node.names}
     named = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom) and not node.level}
     return {name.partition(".")[0] for name in plain | named}
@@ -73,12 +85,12 @@ def test_no_package_is_left_out_of_the_table() -> None:
 
 
 def _imported_files(path: Path) -> set[Path]:
-    """Files of this project that a file imports, at its top or inside a function."""
+    """Files of this project that a file imports."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):  # types, too
+    for node in _imports(path):
         if isinstance(node, ast.Import):
             names |= {name.name for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
+        elif node.module:
             names |= {node.module, *(f"{node.module}.{name.name}" for name in node.names)}
     files = {ROOT / f"{name.replace('.', '/')}.py" for name in names}
     return {file for file in files if file.is_file()}
@@ -97,7 +109,7 @@ def test_no_file_is_longer_than_300_lines() -> None:
 def test_a_class_name_belongs_to_one_file() -> None:
     places: dict[str, list[str]] = {}
     for _, path in _modules():
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+        for node in _tree(path).body:
             if isinstance(node, ast.ClassDef):
                 places.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
     assert {name: files for name, files in places.items() if len(files) > 1} == {}
@@ -105,8 +117,7 @@ def test_a_class_name_belongs_to_one_file() -> None:
 
 def test_packages_use_no_relative_imports() -> None:
     for _, path in _modules():
-        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        assert not [node for node in nodes if isinstance(node, ast.ImportFrom) and node.level], path
+        assert not [node for node in _imports(path) if isinstance(node, ast.ImportFrom) and node.level], path
 
 
 def test_llm_is_our_package_and_not_the_library_of_that_name() -> None:

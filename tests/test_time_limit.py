@@ -43,9 +43,10 @@ def test_a_test_that_hangs_is_named_and_the_next_one_runs(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("folder", "mark", "expected"), [("engines", "", 1_800), ("service", "soak", 1_800), ("service", "", None)]
+    ("folder", "mark", "expected"),
+    [("engines", "", 1_800), ("service", "soak", 1_800), ("eval", "slow", 1_800), ("service", "", None)],
 )
-def test_engines_and_soak_tests_get_a_longer_limit(folder: str, mark: str, expected: int | None) -> None:
+def test_engines_soak_and_slow_tests_get_a_longer_limit(folder: str, mark: str, expected: int | None) -> None:
     from tests.conftest import pytest_collection_modifyitems
 
     class Item:
@@ -54,7 +55,7 @@ def test_engines_and_soak_tests_get_a_longer_limit(folder: str, mark: str, expec
         path = ROOT / "tests" / folder / "test_one.py"
 
         def __init__(self) -> None:
-            self.marks = {mark: pytest.mark.soak.mark} if mark else {}
+            self.marks = {mark: getattr(pytest.mark, mark).mark} if mark else {}
 
         def get_closest_marker(self, name: str) -> pytest.Mark | None:
             return self.marks.get(name)

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler.loadfile import LoadFileScheduling  # type: ignore[import-untyped]
 
 from tests.engines.vllm_server import VLLMServer
 from tests.support.process import ServiceProcess, service
@@ -11,6 +13,26 @@ from tests.support.tiny_qwen2 import build
 from tests.support.trained_qwen2 import train
 
 API_KEY = "sk-for-the-tests"
+_SHARED = ("test_vllm.py", "test_vllm_strategies.py")  # files with that one server
+_FIRST = ("test_real_model.py", *_SHARED)  # the longest ones; a long file at the end would run alone
+
+
+class ByServer(LoadFileScheduling):  # type: ignore[misc]
+    """One process runs a file, or the files with one server."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        return _SHARED[0] if file.endswith(_SHARED) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByServer:
+    """Make the scheduler of the processes that run the tests."""
+    return ByServer(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files."""
+    items.sort(key=lambda item: _FIRST.index(item.path.name) if item.path.name in _FIRST else len(_FIRST))
 
 
 @pytest.fixture(scope="session")

@@ -7,14 +7,12 @@ routes, checks and grammars, without compilation. In addition, it accepts LLGuid
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 from llm.backends import llama_server
 from llm.backends.llama_server import LlamaOptions, launcher
-from tests.engines.vllm_server import MODEL_NAME, VAR
+from tests.engines.vllm_server import MODEL_NAME, VAR, installed
 
 ENVIRONMENT = VAR / "llama"
 _HERE = Path(__file__).parent
@@ -26,15 +24,7 @@ _PACKAGES = (
 
 def environment() -> Path:
     """Return the Python of an environment with llama.cpp and ``gguf``; the first call creates it (200 MB, seconds)."""
-    python = ENVIRONMENT / "bin" / "python"
-    stamp = ENVIRONMENT / "installed"
-    packages = "\n".join(_PACKAGES)
-    if not stamp.exists() or stamp.read_text() != packages:
-        shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-        subprocess.run([sys.executable, "-m", "venv", ENVIRONMENT], check=True)
-        subprocess.run([python, "-m", "pip", "--disable-pip-version-check", "-q", "install", *_PACKAGES], check=True)
-        stamp.write_text(packages)
-    return python
+    return installed(ENVIRONMENT, ["install", *_PACKAGES])
 
 
 def to_gguf(folder: Path) -> Path:

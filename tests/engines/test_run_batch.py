@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # The module of `vllm run-batch`: the command does not find the CPU build, whose package name differs.
     command: list[str | Path] = [environment(), "-m", "vllm.entrypoints.openai.run_batch"]
     command += ["-i", folder / "requests.jsonl", "-o", folder / "results.jsonl", "--model", build(folder / "model")]
-    command += ["--served-model-name", MODEL_NAME, "--max-model-len", "8192", *FLAGS]
+    command += ["--served-model-name", MODEL_NAME, "--max-model-len", "8192", "--enforce-eager", *FLAGS]
     settings = os.environ | ON_THIS_CPU | {"PYTHONPATH": str(ROOT), "VLLM_NO_USAGE_STATS": "1"}
     done = subprocess.run(command, cwd=folder, env=settings, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]

@@ -35,7 +35,7 @@ def test_serve_puts_the_adapter_on_a_real_vllm_and_it_answers_as_in_this_process
     name = f"tiny-qwen2+genres@{load_adapter(adapter).digest}"
     settings = {
         "MARQUEE_VLLM_PYTHON": str(environment()),
-        "MARQUEE_VLLM_ARGUMENTS": "--max-num-seqs 8",
+        "MARQUEE_VLLM_ARGUMENTS": "--max-num-seqs 8 --enforce-eager",
         "MARQUEE_PROBE_PATH": str(tmp_path / "probe.json"),
         "MARQUEE_CACHE": "false",
     }

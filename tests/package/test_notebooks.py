@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -14,7 +15,14 @@ from tests.package.conftest import ROOT, Environment
 from tests.support.misbehaving import chats, endpoint, follows, says
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
-OF_THE_PACKAGE = [NOTEBOOKS[0], NOTEBOOKS[4]]  # import public names only; the others use modules of the repository
+_first, _last = NOTEBOOKS[0], NOTEBOOKS[4]  # import public names only; the others use modules of the repository
+
+
+def _slow(value: Any) -> Any:
+    """A notebook that takes half a minute more; another one runs in the same way."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -40,12 +48,12 @@ def test_a_notebook_runs_in_an_editable_install(path: Path, editable: Environmen
     assert all(_shown(cell) for cell in executed(path, editable).cells if cell.cell_type == "code")
 
 
-@pytest.mark.parametrize("path", OF_THE_PACKAGE, ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [_first, _slow(_last)], ids=lambda path: path.stem)
 def test_a_notebook_of_public_names_runs_with_the_wheel(path: Path, installed: Environment) -> None:
     assert all(_shown(cell) for cell in executed(path, installed).cells if cell.cell_type == "code")
 
 
-@pytest.mark.parametrize("number", [1, 3, 5])
+@pytest.mark.parametrize("number", [_slow(1), _slow(3), 5])
 def test_a_language_model_of_an_env_file_answers_in_a_notebook(number: int, editable: Environment) -> None:
     with endpoint(follows(chats(says('["Drama"]')))) as served:
         Path(".env").write_text(f"OPENAI_BASE_URL={served.url}\nOPENAI_API_KEY=sk-test\nMARQUEE_MODEL=qwen\n")
