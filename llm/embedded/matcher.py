@@ -44,11 +44,11 @@ THRESHOLD = 0.32
 # chosen from this share of the best probability on. Micro-F1 over whole taxonomies outside the training data, mean of
 # the nine families that chose the value and of eleven others: .433 and .390 for the threshold alone, .503 and .462 with
 # the best label at least, .509 and .464 with the share (of .5 to .9; ``benchmarks/constants.py``).
-_SHARE_OF_BEST = 0.7
+SHARE_OF_BEST = 0.7
 # Weight of the film branch in the z-scores of new labels of films; chosen on sub-genres that are not in its training.
 _FILM_SHARE = 0.3
-_DIGITS = 4  # of scores
-_STEP = 10**-_DIGITS
+DIGITS = 4  # of scores
+_STEP = 10**-DIGITS
 
 
 class TuningsProtocol(Protocol):
@@ -87,7 +87,7 @@ class Matcher:
         """How scores become labels, in words."""
         return (
             f"probability of {THRESHOLD:g} or more, at most max_labels, the best one at least; labels unknown to "
-            f"training: also from {_SHARE_OF_BEST:g} of the best on, none where the text is out of scope"
+            f"training: also from {SHARE_OF_BEST:g} of the best on, none where the text is out of scope"
         )
 
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
@@ -177,7 +177,7 @@ class Matcher:
         if trained:  # a probability above the threshold is reliable there, whatever the scope
             pairs = zip(found.tolist(), related.tolist(), strict=True)
             return [_Scored(row, THRESHOLD, one) for row, one in pairs]
-        floors = np.minimum(THRESHOLD, _SHARE_OF_BEST * found.max(axis=1)).clip(_STEP)
+        floors = np.minimum(THRESHOLD, SHARE_OF_BEST * found.max(axis=1)).clip(_STEP)
         rows = zip(found.tolist(), floors.tolist(), related.tolist(), strict=True)
         return [_Scored(row, floor if one else math.inf, one) for row, floor, one in rows]
 
@@ -286,7 +286,7 @@ class _Scored:
 
 
 def _decode(one: _Scored, taxonomy: Taxonomy, source: AnswerSource, warnings: tuple[str, ...]) -> Prediction:
-    pairs = zip(taxonomy.names, (round(value, _DIGITS) for value in one.scores), strict=True)
+    pairs = zip(taxonomy.names, (round(value, DIGITS) for value in one.scores), strict=True)
     scores = dict(sorted(pairs, key=lambda pair: -pair[1]))
     ranked = list(scores)
     chosen = [name for name in ranked if scores[name] >= one.floor][: taxonomy.max_labels]

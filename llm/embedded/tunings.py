@@ -15,7 +15,7 @@ import numpy as np
 from llm.classifier import Prediction
 from llm.embedded.cosine import TextEncoder
 from llm.embedded.label_tuning import LabelTuning, MadeFrom, load, tuned_path
-from llm.embedded.matcher import THRESHOLD, Matcher
+from llm.embedded.matcher import DIGITS, SHARE_OF_BEST, THRESHOLD, Matcher
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of
 from prompts.taxonomy import Taxonomy
@@ -30,9 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SHARE_OF_BEST = 0.7  # as in ``llm.embedded.matcher``: a label is also chosen from this share of the best score on
-_DIGITS = 4  # of scores
-_SMALLEST = 0.5 * 10**-_DIGITS  # a score of 0 is a rounded one
+_SMALLEST = 0.5 * 10**-DIGITS  # a score of 0 is a rounded one
 
 
 def made_from(taxonomy: Taxonomy, place: Place, weights: MatcherWeights) -> MadeFrom:
@@ -163,10 +161,10 @@ def _log_odds(scores: NDArray[Any], taxonomy: Taxonomy) -> NDArray[np.float32]:
 
 
 def _decoded(row: Sequence[float], before: Prediction, taxonomy: Taxonomy, tuning: LabelTuning) -> Prediction:
-    pairs = zip(taxonomy.names, (round(value, _DIGITS) for value in row), strict=True)
+    pairs = zip(taxonomy.names, (round(value, DIGITS) for value in row), strict=True)
     scores = dict(sorted(pairs, key=lambda pair: -pair[1]))
     best = next(iter(scores.values()))
-    floor = min(THRESHOLD, _SHARE_OF_BEST * best)
+    floor = min(THRESHOLD, SHARE_OF_BEST * best)
     # No labels before means that the text is out of scope.
     chosen = [name for name, value in scores.items() if value >= floor][: taxonomy.max_labels] if before.labels else []
     source = replace(before.source, model=f"{before.source.model}{_suffix(tuning)}")
