@@ -80,15 +80,21 @@ class OptimizeOptions:
     """The options of a run that trains its own small model."""
 
     optimize: bool
-    max_error: float
-    delta: float
-    budget: int
+    max_error: float | None
+    delta: float | None
+    budget: int | None
+
+    def check(self) -> None:
+        """Refuse options that would have no effect."""
+        if not self.optimize and (self.max_error, self.delta, self.budget) != (None, None, None):
+            raise click.UsageError("--max-error, --delta and --budget need --optimize")
 
     def plan(self) -> OptimisePlan:
         """What to certify."""
         from marquee.optimised_bulk import OptimisePlan
 
-        return OptimisePlan(self.max_error, self.delta, self.budget)
+        given = {"max_error": self.max_error, "delta": self.delta, "budget": self.budget}
+        return OptimisePlan(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
 
 
 _SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
@@ -96,9 +102,15 @@ _optimize = decorated(
     click.option(
         "--optimize", is_flag=True, help="Train a small model on the language model's labels; it answers most."
     ),
-    click.option("--max-error", type=_SHARE, default=0.05, help="Share of rows that differ from the language model's."),
-    click.option("--delta", type=_SHARE, default=0.05, help="Risk that the share is higher."),
-    click.option("--budget", type=click.IntRange(200), default=1_000, help="Maximum number of labels for training."),
+    click.option(
+        "--max-error", type=_SHARE, help="Share of rows that differ from the language model's.  [default: 0.05]"
+    ),
+    click.option("--delta", type=_SHARE, help="Risk that the share is higher.  [default: 0.05]"),
+    click.option(
+        "--budget",
+        type=click.IntRange(200),
+        help="Maximum number of labels for training and certification.  [default: 1000]",
+    ),
 )
 
 
@@ -136,6 +148,7 @@ def bulk(
     if out is None and not (dry_run or batch_file):
         raise click.UsageError("give --out with the file to write")
     request = BulkRequest(out=out, **options)
+    optimizing.check()
     if optimizing.optimize and (request.explain or request.runner != "local" or request.read_results or retry_failed):
         raise click.UsageError(
             "--optimize: not with --explain, --runner ray, --read-results, nor --retry-failed; leave it out"
@@ -170,7 +183,7 @@ def _forecast(request: BulkRequest, cap: SpendCap | None, optimizing: OptimizeOp
     for line in forecast_lines(result):
         click.echo(line)
     if optimizing.optimize and result.texts:
-        click.echo(_least_and_most(result, optimizing.budget))
+        click.echo(_least_and_most(result, optimizing.plan().budget))
     if cap:
         click.echo(covered_line(cap, result.preview, result.texts))
     return None
@@ -228,7 +241,7 @@ def _label(
     for line in summary_lines(summary, model):
         say(line)
     if made:
-        for line in _optimised_lines(made.found, optimizing, summary):
+        for line in _optimised_lines(made.found, optimizing.plan(), summary):
             say(line)
     say(f"written: {job.out}")
 
@@ -243,7 +256,7 @@ def _optimised(
     return optimised(job, optimizing.plan(), request.patience, meter, say)
 
 
-def _optimised_lines(found: Optimised, optimizing: OptimizeOptions, summary: Summary) -> list[str]:
+def _optimised_lines(found: Optimised, plan: OptimisePlan, summary: Summary) -> list[str]:
     from marquee.optimised_bulk import SMALL
 
     if found.margin is None:
@@ -252,8 +265,8 @@ def _optimised_lines(found: Optimised, optimizing: OptimizeOptions, summary: Sum
     rest = sum(summary.answered.values()) - small
     return [
         f"labels for training: {found.trained:,}; for training and certification: {found.labelled:,}",
-        f"at most {optimizing.max_error:.1%} of the rows differ from the system's labels, with a probability of "
-        f"{1 - optimizing.delta:.0%}",
+        f"at most {plan.max_error:.1%} of the rows differ from the system's labels, with a probability of "
+        f"{1 - plan.delta:.0%}",
         f"{small:,} rows by the small model; {rest:,} by the system",
     ]
 

@@ -65,7 +65,7 @@ class OptimisePlan:
         seed: of the sample.
     """
 
-    max_error: float
+    max_error: float = 0.05
     delta: float = 0.05
     budget: int = 1_000
     seed: int = 0

@@ -128,6 +128,9 @@ def test_errors_and_the_forecast(server: Endpoint, away: Path) -> None:
     assert other.exit_code == 1
     assert "belongs to another run: --max-error, --delta or --budget differ" in other.output
     assert call("--out", "out.jsonl", "--explain").exit_code == 2
+    alone = CliRunner().invoke(main, ["bulk", "reviews.jsonl", "--out", "out.jsonl", "--budget", "300"])
+    assert alone.exit_code == 2
+    assert "--max-error, --delta and --budget need --optimize" in alone.output
     (away / "reviews.jsonl").write_text(json.dumps({"text": "One."}) + "\n")
     few = call("--out", "few.jsonl")
     assert few.exit_code == 1
