@@ -17,6 +17,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from bulk.sources import model_in, words_of
 from llm.classifier import Classifier, Prediction, Usage
 from prompts.errors import Interrupted
 from prompts.taxonomy import Taxonomy
@@ -35,7 +36,6 @@ CREATE TEMP TABLE planned (digest BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 _NO_SCORE = float("nan")
 _UNREADABLE = "unreadable:"
-WARNING = ", warning: "  # before each warning in a source
 _CHUNK = 1_000
 # Problems of the endpoint at this moment, not of the text.
 TRANSIENT = frozenset(["unreachable", "busy", "misconfigured", "timeout"])
@@ -49,7 +49,7 @@ class RowAnswer:
     Attributes:
         labels: None where there is a problem; empty where none applies.
         scores: by label, where the classifier gives scores.
-        source: model, taxonomy, prompt, strategy, the number of labels in the prompt after a shortlist, and warnings.
+        source: see ``bulk.sources``.
         problem: kind and detail of a failure.
         evidence: the fields of each passage, where evidence is requested and there is no problem.
         unexplained: why there is no evidence, by label.
@@ -108,19 +108,12 @@ Batches = Callable[[Unknown], Iterator[TextBatch]]
 def model_of(answer: RowAnswer, taxonomy: Taxonomy) -> str:
     """The name of the model that answered, also where its answer is unreadable; empty where none did."""
     answered = answer.problem is None or answer.problem.startswith(_UNREADABLE)
-    return _model_in(answer.source or "", taxonomy) if answered else ""
-
-
-def _model_in(source: str, taxonomy: Taxonomy) -> str:
-    return source.partition(f" {taxonomy.versioned_name}")[0]
+    return model_in(answer.source or "", taxonomy) if answered else ""
 
 
 def _answer_of(prediction: Prediction, taxonomy: Taxonomy) -> RowAnswer:
     """The answer of a prediction. A label outside the taxonomy makes it a problem."""
-    made, problem = prediction.source, prediction.problem
-    shortlist = f"{offered.offered} of {offered.total} labels" if (offered := prediction.shortlist) else None
-    words = " ".join(filter(None, (made.model, made.taxonomy, made.prompt, made.strategy, shortlist)))
-    source = WARNING.join((words, *prediction.warnings))
+    source, problem = words_of(prediction), prediction.problem
     if problem is not None:
         return RowAnswer(None, {}, source, f"{problem.kind}: {problem.detail}")
     if unknown := next((name for name in prediction.labels if name not in taxonomy.names), None):
@@ -184,6 +177,9 @@ def _outage(predictions: Sequence[Prediction]) -> str | None:
     problems = [prediction.problem for prediction in predictions]
     details = [problem.detail for problem in problems if problem is not None and problem.kind in TRANSIENT]
     return details[0] if details and len(details) == len(problems) else None
+
+
+# --- storing ---
 
 
 def select_in(connection: sqlite3.Connection, query: str, keys: Sequence[object]) -> Iterator[tuple[Any, ...]]:
@@ -256,7 +252,7 @@ class JobStore:
         sources = self._connection.execute(
             f"SELECT words FROM sources WHERE EXISTS (SELECT 1 FROM answers WHERE {answered})", (f"{_UNREADABLE}%",)
         )
-        return {name for (source,) in sources if (name := _model_in(source, self._taxonomy))}
+        return {name for (source,) in sources if (name := model_in(source, self._taxonomy))}
 
     @property
     def usage(self) -> Usage:

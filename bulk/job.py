@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -12,8 +11,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from bulk.answer_store import RESUME, WARNING, RowAnswer, TextBatch, Unknown, text_digest
+from bulk.answer_store import RESUME, RowAnswer, TextBatch, Unknown, text_digest
 from bulk.inputs import InputFiles, TextColumns, file_digest
+from bulk.sources import source_in
 from llm.calibration.prediction_sets import SetStore
 from llm.classifier import Classifier, Evidence, differences, recorded_in_both
 from prompts.errors import Interrupted, InvalidSetting
@@ -29,7 +29,6 @@ Manifest = dict[str, Any]
 ADDED_COLUMNS = ("labels", "scores", "source", "problem")
 EVIDENCE_COLUMNS = ("evidence", "unexplained")
 SET_COLUMNS = ("set", "abstain")
-_SHORTLIST = re.compile(r" \d+ of \d+ labels$")
 _LOCK = "lock"
 _WINDOW = 1_024
 _DIFFERENCES = {
@@ -103,7 +102,8 @@ class Job:
 
         Sets are made of the stored scores when rows are written, so that they need no place in the answer store.
         """
-        rule = self.sets.rule_of(_source_key(answer.source or "")) if self.sets and answer.scores else None
+        source = source_in(answer.source or "", self.taxonomy) if answer.scores else None
+        rule = self.sets.rule_of(SetStore.key(source)) if self.sets and source else None
         if rule is None:
             return None, None
         found = rule.labels_of(answer.scores)
@@ -187,11 +187,6 @@ class Job:
             "system": self.classifier.spec,
             "setup": json.loads(json.dumps(self.classifier.setup)),
         }
-
-
-def _source_key(source: str) -> str:
-    """The words of a source without those of a shortlist and warnings: model, taxonomy, prompt and strategy."""
-    return _SHORTLIST.sub("", source.partition(WARNING)[0])
 
 
 def final_manifest(out: Path) -> Path:

@@ -8,8 +8,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from bulk.answer_store import WARNING, JobStore, RowAnswer, model_of
+from bulk.answer_store import JobStore, RowAnswer, model_of
 from bulk.job import InputRow, Job
+from bulk.sources import warnings_in
 from llm.classifier import Usage
 from llm.spending.costs import Preview, cost
 from prompts.text import Text
@@ -58,7 +59,7 @@ class Summary:
     def count(self, job: Job, row: InputRow, answer: RowAnswer, abstains: bool | None = None) -> None:
         """Add a row; ``abstains`` is None without a prediction set."""
         self.rows += 1
-        if warning := (answer.source or "").partition(WARNING)[2]:
+        if warning := warnings_in(answer.source or ""):
             self.warnings[warning] += 1
         if abstains is not None:
             self.sets += 1

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from eval.metrics import METRICS, Metric, Numbers, macro_average_precision
+from eval.metrics import METRICS, Labels, Metric, Numbers, macro_average_precision
 from eval.results import Pair, RunResults, paired
 from eval.run_metrics import headlines
 from eval.significance import (
@@ -23,6 +23,10 @@ from eval.significance import (
     randomisation_test,
 )
 from prompts.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _ALPHA = 1 - LEVEL
 _COMPARED = ("micro-F1", "macro-F1", "accuracy")
@@ -111,10 +115,14 @@ def compare(a: RunResults, b: RunResults, common: bool = False, seed: int = 0) -
     """
     pair = paired(a, b, common)
     metrics = headlines(pair.a, pair.b)
-    first, second = _sums(pair.a, metrics), _sums(pair.b, metrics)
-    p_values = holm(randomisation_test(first, second, seed=seed))
-    tested = [replace(one, p=p_values[one.metric]) for one in _differences(first, second, seed)]
+    tested = corrected_differences(_sums(pair.a, metrics), _sums(pair.b, metrics), seed)
     return Comparison(pair, (*tested, *_average_precision(pair, seed)))
+
+
+def corrected_differences(first: Sums, second: Sums, seed: int = 0) -> list[Difference]:
+    """Every metric's difference over the same texts, with its interval and its corrected p value."""
+    p_values = holm(randomisation_test(first, second, seed=seed))
+    return [replace(one, p=p_values[one.metric]) for one in _differences(first, second, seed)]
 
 
 def compare_with_others(run: RunResults, others: Sequence[RunResults], seed: int = 0) -> list[Comparison]:
@@ -176,10 +184,16 @@ def _difference(name: str, a: float, b: float, resampled: Numbers) -> Difference
 def _average_precision(pair: Pair, seed: int) -> list[Difference]:
     if not (pair.a.scored and pair.b.scored):
         return []
-    groups, runs = group_numbers(pair.a.groups), (pair.a, pair.b)
-    old, new = (macro_average_precision(run.true, run.scores) for run in runs)
-    before, after = (bootstrap_average_precision(run.true, run.scores, groups, seed=seed) for run in runs)
-    return [_difference("macro-AP", old, new, after - before)]
+    return [average_precision_difference(pair.a.true, pair.a.scores, pair.b.scores, group_numbers(pair.a.groups), seed)]
+
+
+def average_precision_difference(
+    true: Labels, first: Numbers, second: Numbers, groups: NDArray[np.intp], seed: int = 0
+) -> Difference:
+    """The difference of macro average precision, from scores of shape (texts, labels); untested, see ``compare``."""
+    old, new = (macro_average_precision(true, scores) for scores in (first, second))
+    before, after = (bootstrap_average_precision(true, scores, groups, seed=seed) for scores in (first, second))
+    return _difference("macro-AP", old, new, after - before)
 
 
 def _gain(one: Difference) -> str:

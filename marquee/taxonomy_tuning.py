@@ -140,35 +140,19 @@ def check_tuning(tuned: TunedTaxonomy, classifier: Matcher, examples: Sequence[E
 
 
 def _differences(true: Any, answers: Sequence[Sequence[Prediction]], taxonomy: Taxonomy) -> list[Difference]:
-    from eval.compare import Difference
-    from eval.metrics import ACCURACY, METRICS, indicator, macro_average_precision, single
-    from eval.significance import (
-        Sums,
-        bootstrap,
-        bootstrap_average_precision,
-        group_numbers,
-        holm,
-        interval,
-        randomisation_test,
-    )
+    from eval.compare import average_precision_difference, corrected_differences
+    from eval.metrics import ACCURACY, METRICS, indicator, single
+    from eval.significance import Sums, group_numbers
 
     chosen = [indicator([one.labels for one in found], taxonomy) for found in answers]
     groups = group_numbers([f"{number:09}" for number in range(len(true))])
     metrics = ACCURACY if single(true, chosen[0]) else {"micro-F1": METRICS["micro-F1"]}
     metrics = {**metrics, "macro-F1": METRICS["macro-F1"]}
-    first, second = (Sums.of(metrics, true, one, groups) for one in chosen)
-    drawn = [bootstrap(one) for one in (first, second)]
-    p_values = holm(randomisation_test(first, second))
-    a, b = first.totals(), second.totals()
-    rows = []
-    for name in metrics:
-        limits = interval(b[name] - a[name], drawn[1][name] - drawn[0][name])
-        rows.append(Difference(name, a[name], b[name], b[name] - a[name], limits.low, limits.high, p_values[name]))
-    scores = [np.array([[one.scores.get(name, 0.0) for name in taxonomy.names] for one in found]) for found in answers]
-    ap = [macro_average_precision(true, one) for one in scores]
-    steps = np.subtract(*(bootstrap_average_precision(true, one, groups) for one in reversed(scores)))
-    limits = interval(ap[1] - ap[0], steps)
-    return [*rows, Difference("macro-AP", ap[0], ap[1], ap[1] - ap[0], limits.low, limits.high)]
+    before, after = (Sums.of(metrics, true, one, groups) for one in chosen)
+    old, new = (
+        np.array([[one.scores.get(name, 0.0) for name in taxonomy.names] for one in found]) for found in answers
+    )
+    return [*corrected_differences(before, after), average_precision_difference(true, old, new, groups)]
 
 
 def as_rows(found: Sequence[Difference]) -> list[dict[str, Any]]:

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bulk.inputs import InputFiles, TextColumns, input_files, text_columns
-from llm.classifier import AnswerSource, Classifier, Prediction
-from llm.strategies import STRATEGIES
+from bulk.sources import source_in
+from llm.classifier import Classifier, Prediction
 from marquee.feedback.entries import InvalidFeedback, RecordedAnswer, right_labels
 from marquee.review.picking import Doubt, decision_threshold, doubt_of, pick
 from marquee.review.review_file import Review, ReviewText
@@ -223,15 +223,12 @@ def bulk_answer(row: Row, taxonomy: Taxonomy) -> Prediction:
     Raises:
         InvalidDataset: the answer is of another taxonomy, or cannot be read; the message has the row.
     """
-    model, found, rest = str(row.cells["source"]).partition(f" {taxonomy.versioned_name}")
-    if not found:
+    source = source_in(str(row.cells["source"]), taxonomy)
+    if source is None:
         raise InvalidDataset(
             f"{row.where}: its answer is not of {taxonomy.versioned_name} ({row.cells['source']!s:.80}); give the "
             "--taxonomy of that run, or --system for new answers"
         )
-    words = rest.partition(", warning: ")[0].split()
-    prompt = next((word for word in words if "@" in word), None)
-    strategy = next((word for word in words if word in STRATEGIES), None)
     try:
         cell = labels_in(row.cells["labels"])
         labels = right_labels((cell,) if isinstance(cell, str) else cell, taxonomy) if cell else ()
@@ -241,5 +238,4 @@ def bulk_answer(row: Row, taxonomy: Taxonomy) -> Prediction:
     except (ValueError, TypeError, AttributeError, InvalidFeedback) as error:
         raise InvalidDataset(f"{row.where}: its answer cannot be read: {error}") from None
     score_type = ("share" if taxonomy.exclusive else "probability") if scored else None
-    source = AnswerSource(model, taxonomy.versioned_name, prompt, strategy)
     return Prediction(labels, source, scored, score_type=score_type)  # type: ignore[arg-type]
