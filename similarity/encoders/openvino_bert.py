@@ -41,7 +41,6 @@ _STEP = 8  # tokens
 # Where weights have eight bits, what is multiplied with them is rounded to eight too, so many numbers by one scale: by
 # 384 vectors come to a cosine of .9972 on average to those of bfloat16, by 128 to .9986, and no slower.
 _GROUP = 128
-_NUMBERS = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I8": "i1", "U8": "u1"}
 
 
 class Bert:
@@ -128,33 +127,24 @@ def _rounded(tokens: int) -> int:
     return -(-(tokens + len(ENDS)) // _STEP) * _STEP
 
 
-def mapped(path: Path) -> dict[str, NDArray[Any]]:
-    """Return the tensors of a safetensors file by name, read-only views of the file; the library's reader copies them.
-
-    The format (https://huggingface.co/docs/safetensors): the length of a header, the header in JSON, the numbers.
+def tensors_of(path: Path) -> dict[str, NDArray[Any]]:
+    """Return the tensors of a safetensors file by name.
 
     Raises:
         FileNotFoundError: there is no such file.
-        InvalidEncoder: the file is cut short, or has numbers that numpy lacks, such as bfloat16.
+        InvalidEncoder: the file is damaged, or has numbers that numpy lacks, such as bfloat16.
     """
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
     try:
-        content = np.memmap(path, np.uint8, "r")
-        start = 8 + int.from_bytes(content[:8].tobytes(), "little")
-        header = json.loads(content[8:start].tobytes() if start <= len(content) else b"")
-        return {name: _view(content[start:], **entry) for name, entry in header.items() if name != "__metadata__"}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        return load_file(path)
+    except (SafetensorError, KeyError, TypeError) as error:
         raise InvalidEncoder(f"{path} is no readable safetensors file: {error}; install the model again") from None
 
 
-def _view(content: NDArray[np.uint8], dtype: str, shape: list[int], data_offsets: tuple[int, int]) -> NDArray[Any]:
-    start, end = data_offsets
-    if end > len(content):
-        raise ValueError(f"it ends {end - len(content)} bytes early")
-    return content[start:end].view(_NUMBERS[dtype]).reshape(shape)
-
-
 def _weights(folder: Path, changes: Mapping[str, NDArray[Any]]) -> Weights:
-    stored = mapped(folder / "model.safetensors")
+    stored = tensors_of(folder / "model.safetensors")
     weights = {name: one.astype(np.float32, copy=False) for name, one in stored.items() if one.dtype.kind == "f"}
     return weights | {name: weights[name] + change.astype(np.float32) for name, change in changes.items()}
 
