@@ -1,12 +1,14 @@
 """Parts that many tests share, and a clean environment for all of them."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher, matcher
+from prompts.taxonomy_places import PLACES
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
@@ -42,6 +44,15 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("MARQUEE_", "OPENAI_")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("MARQUEE_LABEL_CACHE", "false")  # nothing is written to the user's cache folder
+
+
+@pytest.fixture(autouse=True)
+def known_files_of_taxonomies() -> Iterator[None]:
+    """A taxonomy that a test reads from a file is no file's taxonomy in the next test."""
+    before = dict(PLACES)
+    yield
+    PLACES.clear()
+    PLACES.update(before)
 
 
 @pytest.fixture
