@@ -7,6 +7,8 @@ BIN := .venv/bin
 # Nothing is fetched from a model hub: MiniLM's weights come with the requirements.
 export HF_HUB_OFFLINE := 1
 export TOKENIZERS_PARALLELISM := false
+# The processes that tests start would compile every module of this program again.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 
@@ -44,12 +46,12 @@ types: .venv/dev ## mypy, strict
 
 .PHONY: unit
 unit: .venv/dev ## pytest, all but the engines, in two processes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/engines -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/engines -n 2 --dist loadfile --no-loadscope-reorder
 
 .PHONY: coverage
 coverage: .venv/dev ## tests with coverage, a report only (HTML in var/coverage/html)
 	rm -rf var/coverage
-	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest --ignore tests/engines -n 2 --dist loadfile; \
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest --ignore tests/engines -n 2 --dist loadfile --no-loadscope-reorder; \
 	status=$$?; $(BIN)/coverage combine -q && $(BIN)/coverage html -q && $(BIN)/coverage report; exit $$status
 
 .PHONY: pictures
@@ -62,7 +64,7 @@ test-engines: .venv/dev ## tests against real vLLM (CPU build) and llama.cpp ser
 
 .PHONY: test-slow
 test-slow: .venv/dev ## trainings and simulations of minutes, and every text for the real model (hours on AVX2)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --ignore tests/engines -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow --ignore tests/engines -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m pytest -rs -m slow tests/engines
 
 .PHONY: test-soak

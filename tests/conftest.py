@@ -9,20 +9,34 @@ import pytest
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import Matcher, matcher
 from prompts.taxonomy_places import PLACES
+from tests.support.shared_models import shared_models
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 _LONG = 1_800  # seconds: these tests start real model servers, train, or put minutes of load on the service
 _LONG_MARKERS = ("soak", "package", "slow")
+# The longest files, which come first: one of them at the end would run while the other process has nothing to do.
+_FIRST = (
+    "test_notebooks.py", "test_page.py", "test_trouble.py", "test_endpoints.py", "test_benchmarks.py", "test_main.py",
+    "test_day.py", "test_docs.py",
+)  # fmt: skip
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests of real engines, soak tests and slow tests a longer limit than the one in ``pyproject.toml``."""
+    """Begin with the longest files; give tests of real engines, soak tests and slow tests a longer limit than usual."""
+    items.sort(key=lambda item: _FIRST.index(item.path.name) if item.path.name in _FIRST else len(_FIRST))
     for item in items:
         long = item.path.parent.name == "engines" or any(map(item.get_closest_marker, _LONG_MARKERS))
         if long and not item.get_closest_marker("timeout"):
             item.add_marker(pytest.mark.timeout(_LONG))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def models_of_this_process() -> Iterator[None]:
+    """A model is loaded once, not by every command and every application that a test builds in this process."""
+    with shared_models():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,11 @@ from zipfile import ZIP_DEFLATED, ZipFile
 
 import pytest
 import torch
-from click.testing import CliRunner
+from click import Command
+from click.testing import CliRunner, Result
 
+from benchmarks import cold_start, hierarchies
 from benchmarks import embedded as embedded_benchmark
-from benchmarks import hierarchies
 from benchmarks import taxonomies as taxonomies_benchmark
 from benchmarks.constants import Family
 from benchmarks.install import Package, report
@@ -29,6 +30,12 @@ ROOT = Path(__file__).parent.parent
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def call(module: str, *arguments: str) -> Result:
+    """The same in this process, where the libraries are loaded already."""
+    command: Command = importlib.import_module(module).main
+    return CliRunner().invoke(command, arguments)
 
 
 def scripts() -> list[ast.Module]:
@@ -73,8 +80,8 @@ def test_a_row_of_the_targets_has_the_value_the_target_and_whether_it_is_reached
 
 @pytest.mark.parametrize("name", ["llm", "gpu", "embedded", "similarity", "service", "bulk", "bulk_killed"])
 def test_a_benchmark_explains_itself(name: str) -> None:
-    done = run(f"benchmarks.{name}", "--help")
-    assert done.returncode == 0
+    done = call(f"benchmarks.{name}", "--help")
+    assert done.exit_code == 0
     assert "texts per second" in " ".join(done.stdout.split()).lower()
 
 
@@ -90,8 +97,8 @@ def test_a_benchmark_explains_itself(name: str) -> None:
     ],
 )
 def test_other_commands_explain_themselves(arguments: list[str], purpose: str) -> None:
-    done = run(*arguments, "--help")
-    assert done.returncode == 0
+    done = call(*arguments, "--help")
+    assert done.exit_code == 0
     assert purpose in " ".join(done.stdout.split())
 
 
@@ -113,14 +120,32 @@ def test_the_mass_of_codes_is_measured_apart_for_each_strategy_and_system_prompt
         assert least[strategy, "normal", "not named"] < 0.001
 
 
-def test_a_cold_start_is_compared_with_another_checkout_round_by_round() -> None:
-    done = run("benchmarks.cold_start", "--rounds", "1", "--other", str(ROOT))
-    assert done.returncode == 0, done.stderr
+COMMANDS = ["`classify TEXT`", "`classify TEXT`, vectors of labels not kept", "`classify TEXT --labels …`", "`--help`"]
+# A `main.py` that is busy for a part of a second, unless help is wanted.
+BUSY = "import sys, time\nwhile '--help' not in sys.argv and time.process_time() < 0.3: pass\n"
+
+
+@pytest.mark.parametrize("checkout", ["busy", pytest.param("this one", marks=pytest.mark.slow)])
+def test_a_cold_start_is_compared_with_another_checkout_round_by_round(
+    checkout: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "main.py").write_text(BUSY)
+    if checkout == "busy":
+        monkeypatch.setattr(cold_start, "ROOT", tmp_path)
+    done = CliRunner().invoke(cold_start.main, ["--rounds", "1", "--other", str(cold_start.ROOT)])
+    assert done.exit_code == 0, done.output
     rows = [line.split("|")[1:-1] for line in done.stdout.splitlines() if line.startswith("| `")]
-    assert [row[0].strip() for row in rows[:2]] == ["`classify TEXT`", "`classify TEXT`, vectors of labels not kept"]
-    assert rows[4][0].strip() == "`classify TEXT` of the other checkout"
+    assert [row[0].strip() for row in rows[:5]] == [*COMMANDS, "`classify TEXT` of the other checkout"]
     assert float(rows[0][3]) == 1
     assert float(rows[3][3]) < 1, "--help loads no model"
+
+
+def test_a_command_that_fails_ends_the_measurement(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "main.py").write_text("raise SystemExit('--labels' in __import__('sys').argv)")
+    monkeypatch.setattr(cold_start, "ROOT", tmp_path)
+    done = CliRunner().invoke(cold_start.main, ["--rounds", "1"])
+    assert done.exit_code == 1
+    assert "--labels fairy tale,news,law` ended with status 1" in done.output
 
 
 def test_a_package_is_weighed_by_its_wheel(tmp_path: Path) -> None:
@@ -154,8 +179,8 @@ def test_bulk_is_measured_from_file_to_file_and_by_the_number_of_rows() -> None:
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_without_a_gpu_the_error_is_one_line() -> None:
-    done = run("benchmarks.gpu")
-    assert done.returncode == 1
+    done = call("benchmarks.gpu")
+    assert done.exit_code == 1
     assert done.stdout == ""
     assert done.stderr.startswith("Error: this needs an NVIDIA GPU")
     assert len(done.stderr.splitlines()) == 1

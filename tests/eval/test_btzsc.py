@@ -217,7 +217,7 @@ def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     files = {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*.parquet")}
     monkeypatch.setattr(_Hub, "files", files)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     server.server_close()

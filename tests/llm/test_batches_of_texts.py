@@ -71,8 +71,18 @@ class Even(Scorer):
         return np.full((len(texts), len(TMDB.names)), 0.5, np.float32)
 
 
+@pytest.fixture(scope="module")
+def loaded(embedded: Matcher, tmp_path_factory: pytest.TempPathFactory) -> list[Classifier]:
+    """Those that load a model or encode labels when they are made or first used."""
+    multilingual = MultilingualClassifier(embedded.encoder)
+    entails = pretrained(f"hf:{entailment(tmp_path_factory.mktemp('models') / 'nli')}")
+    return [multilingual, ByLanguage(embedded, multilingual), entails]
+
+
 @pytest.fixture
-def classifiers(embedded: Matcher, plain: CosineClassifier, tmp_path: Path) -> dict[type, Classifier]:
+def classifiers(
+    embedded: Matcher, plain: CosineClassifier, loaded: list[Classifier], tmp_path: Path
+) -> dict[type, Classifier]:
     """One of every kind."""
     every: list[Classifier] = [
         embedded,
@@ -87,10 +97,8 @@ def classifiers(embedded: Matcher, plain: CosineClassifier, tmp_path: Path) -> d
         Fusion(MODEL, embedded),
         Rehearsal(MODEL, embedded),
         OrderEnsemble(MODEL, 2),
-        MultilingualClassifier(embedded.encoder),
-        ByLanguage(embedded, MultilingualClassifier(embedded.encoder)),
+        *loaded,
         Hierarchical(MODEL, 2),
-        pretrained(f"hf:{entailment(tmp_path / 'nli')}"),
         Trained("words", TMDB, Even(), Decoding("global", (0.9,) * len(TMDB.names)), {}),
         Client("http://127.0.0.1:9"),
         Learned(MODEL, lambda shown: MODEL, lambda taxonomy: None),

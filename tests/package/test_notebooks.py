@@ -43,7 +43,8 @@ def executed(path: Path, environment: Environment) -> nbformat.NotebookNode:
     return NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(Path.cwd())}}).execute()
 
 
-@each
+# In `make test` the first one runs with the wheel, and the last one with a language model.
+@pytest.mark.parametrize("path", [_slow(_first), *NOTEBOOKS[1:4], _slow(_last)], ids=lambda path: path.stem)
 def test_a_notebook_runs_in_an_editable_install(path: Path, editable: Environment) -> None:
     assert all(_shown(cell) for cell in executed(path, editable).cells if cell.cell_type == "code")
 

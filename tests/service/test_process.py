@@ -12,7 +12,9 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from click.testing import CliRunner
 
+from main import main
 from marquee.client import Client
 from prompts import registry
 from tests.support.misbehaving import body, endpoint, says
@@ -69,20 +71,9 @@ def test_the_client_tells_what_the_service_told(running: ServiceProcess) -> None
 
 
 def test_evaluate_measures_a_running_service(running: ServiceProcess, tmp_path: Path) -> None:
-    data = ["--data", "data/sample/films.jsonl", "--text-field", "plot", "--labels-field", "tmdb_genres"]
-    command = [
-        sys.executable,
-        "main.py",
-        "evaluate",
-        *data,
-        "--limit",
-        "20",
-        "--url",
-        running.url,
-        "--out",
-        str(tmp_path),
-    ]
-    printed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    data = ["--data", str(ROOT / "data/sample/films.jsonl"), "--text-field", "plot", "--labels-field", "tmdb_genres"]
+    command = ["evaluate", *data, "--limit", "20", "--url", running.url, "--out", str(tmp_path)]
+    printed = CliRunner().invoke(main, command, catch_exceptions=False).stdout
     assert re.search(r"^service:\S+ +0\.\d{3} ", printed, re.MULTILINE)
     assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 20
     assert json.loads((tmp_path / "metrics.json").read_text())["problems"] == 0
@@ -149,10 +140,13 @@ def test_a_local_model_that_is_not_there_stops_the_start_with_one_line(tmp_path:
         assert "nothing" in running.printed
 
 
-def test_it_stops_when_told_to() -> None:
+def test_it_stops_when_told_to_and_closes_its_port() -> None:
     with service() as running:
+        port = int(running.url.rpartition(":")[2])
         assert httpx2.get(f"{running.url}/healthz").status_code == 200
         assert running.stop() == 0
+    with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.1", port), timeout=2):
+        pass
 
 
 @pytest.mark.parametrize(
@@ -183,11 +177,3 @@ def test_a_taken_port_is_told(running: ServiceProcess) -> None:
     second = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
     assert second.returncode == 1
     assert f"cannot listen on 127.0.0.1 port {port}: Address already in use; set PORT or HOST" in second.stderr
-
-
-def test_the_listening_port_is_closed_after_the_end() -> None:
-    with service() as running:
-        port = int(running.url.rpartition(":")[2])
-        running.stop()
-    with pytest.raises(OSError, match="refused"), socket.create_connection(("127.0.0.1", port), timeout=2):
-        pass

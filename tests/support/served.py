@@ -14,7 +14,7 @@ from werkzeug.serving import make_server
 def served_at(app: Flask) -> Iterator[str]:
     """Serve on a free port of the loopback; gives the root URL."""
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_port}"

@@ -29,16 +29,34 @@ def films(count: int) -> list[Example]:
     return list(load(SAMPLE / "films.jsonl", registry.taxonomy("imdb"), fields).examples)[:count]
 
 
+def shallow() -> Any:
+    """MiniLM's first layer alone, which trains in a fifth of the time."""
+    model = pretrained()
+    model.encoder.layer = model.encoder.layer[:1]
+    return model
+
+
 @pytest.fixture
 def one_layer(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Training of MiniLM's first layer alone, at a fifth of the time."""
-
-    def shallow() -> Any:
-        model = pretrained()
-        model.encoder.layer = model.encoder.layer[:1]
-        return model
-
+    """Training of that layer."""
     monkeypatch.setattr("training.matcher.train.pretrained", shallow)
+
+
+THREE_CYCLES = MatcherSchedule(epochs=5, again=(2, 1))
+
+
+@pytest.fixture(scope="module")
+def encoder() -> MiniLM:
+    return MiniLM()
+
+
+@pytest.fixture(scope="module")
+def three_cycles(encoder: MiniLM, tmp_path_factory: pytest.TempPathFactory) -> MatcherWeights:
+    """What four films taught in three cycles."""
+    wanted, kept = worded_twice("genres"), Checkpoints(tmp_path_factory.mktemp("three") / "stages")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("training.matcher.train.pretrained", shallow)
+        return fit(items(films(4), wanted, tokenizer()), wanted, encoder, "tiny", THREE_CYCLES, kept, lambda *_: None)
 
 
 def worded_twice(*kinds: str) -> list[Concept]:
@@ -98,8 +116,7 @@ def test_an_epoch_holds_every_text_once_in_batches_without_waste() -> None:
 
 
 @pytest.mark.usefixtures("one_layer")
-def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(tmp_path: Path) -> None:
-    encoder = MiniLM()
+def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(encoder: MiniLM, tmp_path: Path) -> None:
     wanted = worded_twice("genres", "reviews")
     losses: list[float] = []
     given = items(films(8), wanted, tokenizer())
@@ -117,10 +134,12 @@ def test_a_few_steps_teach_a_few_films_and_the_file_answers_as_taught(tmp_path: 
 
 
 @pytest.mark.usefixtures("one_layer")
-def test_one_that_was_ended_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_that_was_ended_goes_on_where_it_was(
+    encoder: MiniLM, three_cycles: MatcherWeights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("training.matcher.train._SAVE_EVERY", 2)
     wanted = worded_twice("genres")
-    given, encoder, recipe = items(films(4), wanted, tokenizer()), MiniLM(), MatcherSchedule(epochs=5, again=(2, 1))
+    given = items(films(4), wanted, tokenizer())
     kept, told = Checkpoints(tmp_path / "stages"), list[tuple[int, int]]()
 
     def ended(step: int, steps: int, loss: float) -> None:
@@ -128,22 +147,21 @@ def test_one_that_was_ended_goes_on_where_it_was(tmp_path: Path, monkeypatch: py
         if len(told) == 6:  # the first of the second cycle
             raise KeyboardInterrupt
 
-    whole = fit(given, wanted, encoder, "tiny", recipe, Checkpoints(tmp_path / "others"), lambda *_: None)
     with pytest.raises(KeyboardInterrupt):
-        fit(given, wanted, encoder, "tiny", recipe, kept, ended)
-    again = fit(given, wanted, encoder, "tiny", recipe, kept, ended)
+        fit(given, wanted, encoder, "tiny", THREE_CYCLES, kept, ended)
+    again = fit(given, wanted, encoder, "tiny", THREE_CYCLES, kept, ended)
     assert told == [(step, 8) for step in (*range(1, 7), *range(6, 9))], "five are not done a second time"
-    for name, change in whole.changes.items():
+    for name, change in three_cycles.changes.items():
         np.testing.assert_allclose(again.changes[name], change, atol=1e-7)
-    np.testing.assert_allclose(again.offsets, whole.offsets, atol=1e-7)
+    np.testing.assert_allclose(again.offsets, three_cycles.offsets, atol=1e-7)
     kept.remove()
     assert not (tmp_path / "stages").exists()
 
 
 @pytest.mark.usefixtures("one_layer")
-def test_the_weights_at_the_ends_of_all_cycles_are_averaged(tmp_path: Path) -> None:
+def test_the_weights_at_the_ends_of_all_cycles_are_averaged(encoder: MiniLM, tmp_path: Path) -> None:
     wanted = worded_twice("genres")
-    given, encoder = items(films(4), wanted, tokenizer()), MiniLM()
+    given = items(films(4), wanted, tokenizer())
 
     def taught(*again: float) -> MatcherWeights:
         kept = Checkpoints(tmp_path / "stages")
@@ -156,12 +174,6 @@ def test_the_weights_at_the_ends_of_all_cycles_are_averaged(tmp_path: Path) -> N
     np.testing.assert_allclose(both.offsets, (first.offsets + last) / 2, atol=1e-7)
 
 
-@pytest.mark.usefixtures("one_layer")
-def test_what_is_frozen_is_the_same_to_the_bit_after_three_cycles(tmp_path: Path) -> None:
-    wanted = worded_twice("genres")
-    given, kept = items(films(4), wanted, tokenizer()), Checkpoints(tmp_path / "stages")
-    changes = fit(
-        given, wanted, MiniLM(), "tiny", MatcherSchedule(epochs=1, again=(1, 1)), kept, lambda *_: None
-    ).changes
-    assert changes
-    assert not [name for name in changes if name.startswith("embeddings.")]
+def test_what_is_frozen_is_the_same_to_the_bit_after_three_cycles(three_cycles: MatcherWeights) -> None:
+    assert three_cycles.changes
+    assert not [name for name in three_cycles.changes if name.startswith("embeddings.")]

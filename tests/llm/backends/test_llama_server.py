@@ -28,6 +28,12 @@ from tests.support.process import service
 OPTIONS = LlamaOptions(4096, threads=3)
 
 
+@pytest.fixture(autouse=True)
+def frequent_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of a test is up in less than the half second between two checks."""
+    monkeypatch.setattr("llm.backends.child_server._POLL_SECONDS", 0.05)
+
+
 @pytest.fixture
 def model(tmp_path: Path) -> Path:
     return write_gguf(tmp_path / "coder-0.5b.gguf")

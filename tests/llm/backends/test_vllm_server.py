@@ -28,6 +28,12 @@ from tests.support.process import service
 NAME = "org/model"
 
 
+@pytest.fixture(autouse=True)
+def frequent_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of a test is up in less than the half second between two checks."""
+    monkeypatch.setattr("llm.backends.child_server._POLL_SECONDS", 0.05)
+
+
 def server(folder: Path, mode: str = "serves", seconds: float = 0, **options: Any) -> VLLMServer:
     return VLLMServer(NAME, "served", VLLMOptions(environment=build(folder, mode, seconds), **options), folder / "logs")
 
@@ -78,7 +84,7 @@ def test_our_folder_does_not_stand_before_vllms_own_packages(tmp_path: Path) -> 
 
 def test_progress_has_the_seconds_and_the_last_line_of_the_log(tmp_path: Path) -> None:
     told: list[tuple[float, str]] = []
-    vllm = server(tmp_path, seconds=1.5)
+    vllm = server(tmp_path, seconds=1)
     vllm.start(lambda seconds, words: told.append((seconds, words)))
     vllm.stop()
     assert told[-1][0] > told[0][0]
