@@ -65,7 +65,7 @@ def compare(
     recipe: LoraConfig = RECIPE,
 ) -> dict[str, dict[str, float]]:
     """Return the test metrics of the base, of the base with an adapter, and of the two most frequent genres."""
-    from llm.backends import causal_lm
+    from llm.backends.causal_lm_loading import load
 
     setup, examples = PromptSetup(GENRES, FORM, PROMPT), shortened(test)
     base, adapter = worded(folder / "base"), folder / "adapter"
@@ -75,8 +75,8 @@ def compare(
     pair = indicator([one.labels for one in examples], GENRES), indicator([common] * len(examples), GENRES)
     return {
         "the two most frequent genres for every film": {name: float(METRICS[name](*pair)) for name in _METRICS},
-        "the base": metrics(causal_lm.load(str(base), "cpu", "float32"), setup, examples),
-        "the base with its adapter": metrics(causal_lm.load(str(base), "cpu", "float32", adapter), setup, examples),
+        "the base": metrics(load(str(base), "cpu", "float32"), setup, examples),
+        "the base with its adapter": metrics(load(str(base), "cpu", "float32", adapter), setup, examples),
     }
 
 

@@ -133,8 +133,8 @@ def _as_trained(settings: Settings, adapter: Path) -> Settings:
 def _serve(
     settings: Settings, server: ChildServer | None, trained: Path | None, debug: bool, at_the_end: ExitStack
 ) -> None:
-    from llm.backends.local_backend import why_missing
     from llm.backends.lora_adapter import check_base, load_adapter
+    from llm.backends.missing_models import why_missing
     from similarity.native import share_cores
 
     share_cores(settings.workers)  # before anything imports torch

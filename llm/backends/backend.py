@@ -123,6 +123,15 @@ class LabelScoringBackend(Protocol):
 
 
 @runtime_checkable
+class PrefixSharingBackend(Protocol):
+    """A backend that computes what conversations of one call share once, without a cache that must be filled first."""
+
+    @property
+    def shares_prefixes(self) -> bool:
+        """Whether it does."""
+
+
+@runtime_checkable
 class DecidingBackend(Protocol):
     """A backend whose endpoint answers typed questions."""
 

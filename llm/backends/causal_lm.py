@@ -9,24 +9,17 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from logging import getLogger
-from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import constants as hub
 from jinja2 import TemplateError
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.cache_utils import Cache, DynamicLayer
-from transformers.utils import logging
 
 from llm.backends.backend import Conversation
-from llm.backends.lora_adapter import model_folder
+from llm.backends.token_tree import TokenTree
 from prompts.errors import InvalidSetting
-from similarity.encoders.precision import CHOICES, default_device, torch_dtype
 
-log = getLogger(__name__)
 OutOfMemory = torch.OutOfMemoryError
 PART = 2_048  # tokens of one conversation computed at once: the mask grows with the square
 
@@ -60,6 +53,8 @@ class CausalLM:
     Attributes:
         context: tokens of prompt and answer together.
         windowed: whether a layer sees only the last tokens, counted by their positions in the cache.
+        takes_trees: whether several conversations can share a row (``TokenTree``): positions are rotations, and every
+            layer sees all tokens.
     """
 
     def __init__(self, network: Any, tokenizer: Any) -> None:
@@ -68,6 +63,7 @@ class CausalLM:
         layer_types = getattr(config, "layer_types", None) or ["full_attention"]
         window = not hasattr(config, "layer_types") and getattr(config, "sliding_window", None)
         self.windowed = bool(window) or set(layer_types) != {"full_attention"}
+        self.takes_trees = not self.windowed and bool(getattr(config, "rope_parameters", None))
         self.context = _context(config)
 
     @property
@@ -115,33 +111,61 @@ class CausalLM:
         return Prefix(prefix.tokens + tuple(tokens), tuple((layer.keys, layer.values) for layer in layers))
 
     def next_token_logprobs(
-        self, prefix: Prefix, rests: Sequence[Sequence[int]], tokens: Sequence[int]
+        self, prefix: Prefix, trees: Sequence[TokenTree], tokens: Sequence[int]
     ) -> list[list[float]]:
-        """Log-probabilities of some tokens, over all tokens, after each of several rests behind one prefix."""
-        # Padding is behind every rest, where causal attention hides it from all real tokens: no mask is needed.
-        logits = self._forward(_cache(prefix, len(rests), _ReadOnlyLayer), rests)
+        """Log-probabilities of some tokens, over all tokens, after each conversation of the trees behind one prefix."""
+        places = [(row, leaf) for row, tree in enumerate(trees) for leaf in tree.leaves]
+        # Padding is behind every row, where causal attention hides it from all real tokens: chains need no mask.
+        branched = self._branches(len(prefix.tokens), trees) if any(tree.branched for tree in trees) else {}
+        rows = [tree.tokens for tree in trees]
+        logits = self._forward(_cache(prefix, len(rows), _ReadOnlyLayer), rows, places, **branched)
         logprobs: list[list[float]] = logits.log_softmax(-1)[:, list(tokens)].tolist()
         return logprobs
 
-    def _forward(self, cache: Cache, rows: Sequence[Sequence[int]], **kwargs: Tensor | None) -> Tensor:
-        """Logits of the token after each row, float32, of shape (rows, tokens); the rows are added to the cache."""
+    def _branches(self, before: int, trees: Sequence[TokenTree]) -> dict[str, Tensor]:
+        """Positions of the trees' tokens, and a mask that shows each only those before it in its conversations."""
+        device, longest = self.network.device, max(len(tree.tokens) for tree in trees)
+        places = torch.arange(longest, device=device)
+        depths = torch.zeros(len(trees), longest, dtype=torch.long, device=device)
+        ends = torch.full((len(trees), longest), longest, device=device)  # padding is seen by padding only
+        for row, tree in enumerate(trees):
+            depths[row, : len(tree.depths)] = torch.tensor(tree.depths, device=device)
+            ends[row, : len(tree.ends)] = torch.tensor(tree.ends, device=device)
+        seen = (places[None, None] <= places[None, :, None]) & (places[None, :, None] < ends[:, None])
+        mask = torch.zeros(len(trees), 1, longest, before + longest, dtype=self.network.dtype, device=device)
+        mask[:, 0, :, before:].masked_fill_(~seen, torch.finfo(mask.dtype).min)
+        return {"attention_mask": mask, "position_ids": before + depths}
+
+    def _forward(
+        self,
+        cache: Cache,
+        rows: Sequence[Sequence[int]],
+        places: Sequence[tuple[int, int]] | None = None,
+        **kwargs: Tensor | None,
+    ) -> Tensor:
+        """Logits of the token after each place, float32, of shape (places, tokens); the rows are added to the cache.
+
+        A place is a row and a position in it; by default, the last of every row.
+        """
         longest = max(map(len, rows))
         padded = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=self.network.device)
-        with torch.inference_mode(), self._only_positions([len(row) - 1 for row in rows]):
+        ends = places or [(number, len(row) - 1) for number, row in enumerate(rows)]
+        with torch.inference_mode(), self._only_places(ends):
             output = self.network(input_ids=padded, past_key_values=cache, use_cache=True, **kwargs)
         logits: Tensor = output.logits
         return logits[:, 0].float()
 
     @contextmanager
-    def _only_positions(self, positions: Sequence[int]) -> Iterator[None]:
-        """Limit the output layer to one position per row: logits of all positions would take most of the memory.
+    def _only_places(self, places: Sequence[tuple[int, int]]) -> Iterator[None]:
+        """Limit the output layer to some places: logits of all positions would take most of the memory.
 
         ``logits_to_keep`` selects the same positions of every row. Later operations of the model (soft caps, scaling)
         still apply.
         """
+        rows, positions = map(list, zip(*places, strict=True))
 
         def select(_: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-            return (inputs[0][torch.arange(len(positions)), list(positions)][:, None], *inputs[1:])
+            return (inputs[0][rows, positions][:, None], *inputs[1:])
 
         handle = self.network.get_output_embeddings().register_forward_pre_hook(select)
         try:
@@ -183,62 +207,6 @@ class Generation:
             self._cache.batch_select_indices(chosen.to(self._causal.network.device))
             self._mask = self._mask[chosen]
             self._lengths = [self._lengths[row] for row in rows]
-
-
-def load(
-    model: str, device: str | None, dtype: str = "auto", adapter: Path | None = None, quantised: Any = None
-) -> CausalLM:
-    """Load a model from a folder, Hugging Face's cache or its hub; see ``LocalBackend`` for the arguments.
-
-    Raises:
-        InvalidSetting: it cannot be loaded, or has no plain attention or no chat template.
-    """
-    device = device or default_device()
-    torch_type = _dtype(dtype, device)
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    if not hub.HF_HUB_OFFLINE and model_folder(model) is None:
-        log.warning("downloading %s from Hugging Face's hub; HF_HUB_OFFLINE=1 forbids downloads", model)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(model)
-        network = _network(model, device, torch_type, quantised)
-    except Exception as error:  # a folder may contain anything, and every reader has its own errors
-        remedy = "give a folder of weights, or a name that the cache or the hub of Hugging Face has"
-        raise InvalidSetting(f"the model {model!r} cannot be loaded ({_first_line(error)}); {remedy}") from error
-    if not tokenizer.chat_template:
-        raise InvalidSetting(f"the model {model!r} has no chat template; give one tuned for instructions")
-    if getattr(network, "_is_stateful", False) or network.get_output_embeddings() is None:
-        raise InvalidSetting(f"the model {model!r} is no transformer with plain attention; serve it through vLLM")
-    return CausalLM(_merged(network, adapter) if adapter else network, tokenizer)
-
-
-def _dtype(name: str, device: str) -> torch.dtype:
-    if name == "float16":
-        return torch.float16
-    if name not in CHOICES:
-        raise InvalidSetting(f"there is no dtype {name!r}; give one of {', '.join(CHOICES)}, float16")
-    return torch_dtype(device, name)
-
-
-def _network(model: str, device: str, dtype: torch.dtype, quantised: Any) -> Any:
-    # A quantised network cannot be moved after loading.
-    options: Any = {"quantization_config": quantised, "device_map": {"": device}} if quantised is not None else {}
-    network: Any = AutoModelForCausalLM.from_pretrained(model, dtype=dtype, **options)
-    return (network.to(device) if quantised is None else network).eval()
-
-
-def _merged(network: Any, adapter: Path) -> Any:
-    """The network with an adapter merged into its weights; inference takes no longer than without."""
-    from peft import PeftModel
-
-    try:
-        tuned: Any = PeftModel.from_pretrained(network, str(adapter))
-        return tuned.merge_and_unload().eval()
-    except Exception as error:  # other shapes, a damaged file: every reader has its own errors
-        raise InvalidSetting(f"the adapter in {adapter} does not fit the model ({_first_line(error)})") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]
 
 
 def _context(config: Any) -> int:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +14,9 @@ from llm.backends.backend import Completion, Constraint, Conversation, TokenLogp
 from llm.backends.codes import CodeTokens, by_code, encoded
 from llm.backends.label_trie import LabelTrie, spelled
 from llm.backends.list_grammar import ListGrammar, ListWriter
-from llm.backends.lora_adapter import check_base, load_adapter, model_folder
-from llm.backends.prefix_sharing import PrefixCache, batches, cached_tokens, group_by_prefix
+from llm.backends.lora_adapter import check_base, load_adapter
+from llm.backends.prefix_sharing import PrefixCache, PrefixGroup, batches, cached_tokens, group_by_prefix
+from llm.backends.token_tree import TokenTree, single_tree, token_trees
 from llm.classifier import Problem, Usage, total_usage
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of
@@ -28,17 +26,19 @@ if TYPE_CHECKING:
     from llm.backends.causal_lm import CausalLM, Prefix
 
 _NO_MEMORY = Problem("rejected", "the device has no memory left for this text; give a smaller batch_tokens")
-_HUB_NAME = re.compile(r"[\w.-]{1,96}(?:/[\w.-]{1,96})?")
-_HUB_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class _Batch:
-    """Conversations to compute together: their index, and their tokens after the common prefix, at least one."""
+    """Conversations to compute together, and their tokens after the common prefix, one tree a row.
+
+    Attributes:
+        indices: the conversations, in the order of the trees' members.
+    """
 
     prefix: Prefix
+    trees: list[TokenTree]
     indices: list[int]
-    rests: list[list[int]]
     usages: list[Usage]
 
 
@@ -67,6 +67,7 @@ class LocalBackend:
     enforces_schema = True
     answers_directly = True
     scores_labels = True
+    shares_prefixes = True
 
     def __init__(
         self,
@@ -76,14 +77,14 @@ class LocalBackend:
         batch_tokens: int = 16_384,
         adapter: Path | None = None,
     ) -> None:
-        from llm.backends import causal_lm  # imports torch
+        from llm.backends.causal_lm_loading import load  # imports torch
 
         if batch_tokens < 1:
             raise InvalidSetting(f"batch_tokens is {batch_tokens}; give 1 or more")
         tuned = load_adapter(adapter) if adapter else None
         if tuned:
             check_base(tuned, model)
-        self._use(causal_lm.load(model, device, dtype, adapter), model, batch_tokens)
+        self._use(load(model, device, dtype, adapter), model, batch_tokens)
         folder = Path(model)
         weights = _files_digest(folder) if folder.is_dir() else self._causal.network.config._commit_hash
         self.decoding = {"greedy": True, "dtype": self._causal.dtype, "weights": weights}
@@ -160,7 +161,7 @@ class LocalBackend:
         """Index, usage and the log-probabilities of some next tokens, of each prompt that the device can compute."""
         for batch in self._batches(conversations, prompts, 0, len(prompts)):
             with suppress(self._torch.OutOfMemory):
-                rows = self._causal.next_token_logprobs(batch.prefix, batch.rests, tokens)
+                rows = self._causal.next_token_logprobs(batch.prefix, batch.trees, tokens)
                 for index, usage, row in zip(batch.indices, batch.usages, rows, strict=True):
                     yield index, usage, dict(zip(tokens, row, strict=True))
 
@@ -189,7 +190,7 @@ class LocalBackend:
 
     def _write(self, batch: _Batch, grammar: ListGrammar) -> list[ListWriter]:
         writers = active = [ListWriter(grammar) for _ in batch.indices]
-        rows = [[*rest, *writer.forced()] for rest, writer in zip(batch.rests, writers, strict=True)]
+        rows = [[*tree.tokens, *writer.forced()] for tree, writer in zip(batch.trees, writers, strict=True)]
         generation = self._torch.Generation(self._causal, batch.prefix, len(writers))
         while active := [writer for writer in active if not writer.done]:
             chosen = generation.step(rows, [writer.allowed() for writer in active])
@@ -210,7 +211,6 @@ class LocalBackend:
         if not fitting:
             return
         own = [prompts[index] for index in fitting]
-        sizes = [len(prompt) + answer_tokens for prompt in own]
         first = conversations[fitting[0]]
         (without_text,) = self._causal.tokens([[*first[:-1], {**first[-1], "content": ""}]])
         with suppress(self._torch.OutOfMemory):
@@ -218,10 +218,20 @@ class LocalBackend:
             root = group_by_prefix(own, len(prefix.tokens), self._torch.PART)
             cached = cached_tokens(root, computed, len(own))
             for group_prefix, group in self._prefixes.groups(root, prefix, own):
-                for batch in batches(group.members, sizes, self._batch_tokens, max_rows):
-                    rests = [own[index][group.length :] for index in batch]
-                    usages = [Usage(len(own[index]), cached[index]) for index in batch]
-                    yield _Batch(group_prefix, [fitting[index] for index in batch], rests, usages)
+                trees = self._trees(group, own, answers=bool(answer_tokens))
+                sizes = [group.length + len(tree.tokens) + answer_tokens for tree in trees]
+                for rows in batches(range(len(trees)), sizes, self._batch_tokens, max_rows):
+                    chosen = [trees[row] for row in rows]
+                    members = [pair for tree in chosen for pair in zip(tree.members, tree.shared, strict=True)]
+                    usages = [Usage(len(own[index]), cached[index] + shared) for index, shared in members]
+                    yield _Batch(group_prefix, chosen, [fitting[index] for index, _ in members], usages)
+
+    def _trees(self, group: PrefixGroup, prompts: list[list[int]], answers: bool) -> list[TokenTree]:
+        """The rows of a group: trees of several conversations, or one each where they go on with different answers."""
+        rests = [prompts[index][group.length :] for index in group.members]
+        if answers or not self._causal.takes_trees:
+            return [single_tree(index, rest) for index, rest in zip(group.members, rests, strict=True)]
+        return list(token_trees(group.members, rests, self._torch.PART))
 
     def _problem(self, prompt: Sequence[int], answer_tokens: int) -> Problem:
         """Why a conversation has no answer, to be replaced by the answer."""
@@ -251,50 +261,3 @@ def _files_digest(folder: Path) -> str:
     """12 hex digits that change when a file of the model does."""
     files = sorted((file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in folder.iterdir())
     return digest_of(repr(files), 12)
-
-
-def why_missing(model: str, strict: bool = True) -> str:
-    """Why a model cannot be loaded, in one sentence; empty if nothing speaks against it.
-
-    Not ``strict``: another program loads it, which may take other files and keep models elsewhere.
-    """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        has_model = not strict or (folder / "config.json").is_file()
-        return "" if has_model else f"the folder {model} contains no model: config.json is missing"
-    if model.startswith(("/", ".", "~")) or folder.exists():
-        return f"there is no model folder {model}{_did_you_mean(folder)}"
-    if not _HUB_NAME.fullmatch(model):
-        return f"{model!r} is neither a folder nor a name on the hub, such as Qwen/Qwen2-7B-Instruct"
-    if model_folder(model):
-        return ""
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() not in ("1", "ON", "YES", "TRUE"):
-        return _why_not_on_hub(model, folder)
-    if not strict and "/" in model:
-        return ""
-    remedy = "give a folder, or set HF_HUB_OFFLINE=0 to download it"
-    return f"{model} is no folder here{_did_you_mean(folder)} and not in the hub's cache; {remedy}"
-
-
-def _why_not_on_hub(model: str, folder: Path) -> str:
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import GatedRepoError, RepositoryNotFoundError
-
-    try:
-        HfApi().model_info(model, timeout=_HUB_SECONDS)
-    except GatedRepoError:
-        return f"the licence of {model} must be accepted on the hub; do so, and set HF_TOKEN"
-    except RepositoryNotFoundError:
-        return f"there is no model {model} here{_did_you_mean(folder)} or on the hub; a private one needs HF_TOKEN"
-    except Exception:  # no network: the loader reports the problem
-        return ""
-    return ""
-
-
-def _did_you_mean(folder: Path) -> str:
-    try:
-        names = [entry.name for entry in folder.parent.iterdir() if entry.is_dir()]
-    except OSError:
-        return ""
-    close = get_close_matches(folder.name, names, n=1, cutoff=0.75)
-    return f" (did you mean {folder.parent / close[0]}?)" if close else ""

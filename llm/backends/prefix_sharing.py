@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from llm.backends.token_tree import common_length
+
 if TYPE_CHECKING:
     from llm.backends.causal_lm import Prefix
 
@@ -29,15 +31,6 @@ class PrefixGroup:
     # Indices of conversations that are computed directly after this prefix.
     members: list[int] = field(default_factory=list)
     children: list[PrefixGroup] = field(default_factory=list)  # groups with a longer common prefix
-
-
-def common_length(first: Sequence[object], second: Sequence[object]) -> int:
-    """How many tokens (or characters) two conversations share from their start."""
-    low, high = 0, min(len(first), len(second))
-    while low < high:  # bisection, since comparing slices is much faster than a loop
-        middle = (low + high + 1) // 2
-        low, high = (middle, high) if first[:middle] == second[:middle] else (low, middle - 1)
-    return low
 
 
 def common_to_all(prompts: Sequence[Prompt]) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from llm.backends.child_server import ChildServer, ServerFailed
-from llm.backends.local_backend import why_missing
+from llm.backends.missing_models import why_missing
 from prompts.installation import install_command
 
 # Required by this project's client; compose.yaml and the README have the same flags.

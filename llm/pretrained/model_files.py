@@ -10,8 +10,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from llm.backends.local_backend import why_missing
 from llm.backends.lora_adapter import model_folder
+from llm.backends.missing_models import why_missing
 from prompts.errors import InvalidSetting
 from prompts.files import digest_of, read_json
 from prompts.installation import missing

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from llm.backends.backend import Conversation, CountingBackend
-from llm.backends.prefix_sharing import common_length
+from llm.backends.token_tree import common_length
 from llm.classifier import MOST_EXPLAINED, Usage
 from llm.language_model import LanguageModel
 from llm.spending.rehearsal import Rehearsed

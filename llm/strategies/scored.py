@@ -5,9 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain, islice
 from typing import Any
 
-from llm.backends.backend import Backend, Conversation, DecidingBackend, DecisionReply, TokenLogprobs
+from llm.backends.backend import (
+    Backend,
+    Conversation,
+    DecidingBackend,
+    DecisionReply,
+    PrefixSharingBackend,
+    TokenLogprobs,
+)
 from llm.backends.codes import unreadable
 from llm.backends.systemone import share
 from llm.classifier import Problem, total_usage
@@ -107,15 +115,15 @@ class YesNo(Strategy):
         return [answer for batch in batches for answer in batch]
 
     def _batch(self, backend: Backend, prompts: Sequence[PromptBuilder], taxonomy: Taxonomy) -> list[StrategyAnswer]:
-        """One question per text goes first and fills the prefix cache; otherwise every question computes its text."""
+        """One question per text goes first and fills the prefix cache; otherwise every question computes its text.
+
+        A backend that shares prefixes gets all questions at once.
+        """
         questions = [self.conversations(backend, prompt, taxonomy) for prompt in prompts]
-        first = backend.next_token_logprobs([one[0] for one in questions], YES_NO_CODES)
-        others = [conversation for one in questions for conversation in one[1:]]
-        rest = iter(backend.next_token_logprobs(others, YES_NO_CODES))
-        return [
-            _yes_shares([one, *(next(rest) for _ in conversations[1:])], taxonomy)
-            for one, conversations in zip(first, questions, strict=True)
-        ]
+        shares = isinstance(backend, PrefixSharingBackend) and backend.shares_prefixes
+        parts = [slice(None)] if shares else [slice(1), slice(1, None)]
+        rounds = [_yes_no_logprobs(backend, [one[part] for one in questions]) for part in parts]
+        return [_yes_shares(list(chain(*of_text)), taxonomy) for of_text in zip(*rounds, strict=True)]
 
 
 class DecisionsAPI(Strategy):
@@ -179,6 +187,12 @@ def normalized(logprobs: Mapping[str, float]) -> dict[str, float]:
 def _logprobs(backend: Backend, prompts: Sequence[PromptBuilder], taxonomy: Taxonomy) -> list[TokenLogprobs]:
     conversations = [prompt(taxonomy, LABEL_TOKENS) for prompt in prompts]
     return backend.next_token_logprobs(conversations, list(_label_of_code(taxonomy)))
+
+
+def _yes_no_logprobs(backend: Backend, questions: Sequence[Sequence[Conversation]]) -> list[list[TokenLogprobs]]:
+    """The results of some questions about each text."""
+    results = iter(backend.next_token_logprobs(list(chain(*questions)), YES_NO_CODES))
+    return [list(islice(results, len(one))) for one in questions]
 
 
 def _label_of_code(taxonomy: Taxonomy) -> dict[str, str | None]:

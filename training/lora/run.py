@@ -58,14 +58,14 @@ def train_adapter(
         InvalidSetting: the base model cannot be loaded, or the machine lacks the hardware.
         InvalidDataset: a split is empty, the splits overlap, or no training example remains.
     """
-    from llm.backends import causal_lm as causal
+    from llm.backends.causal_lm_loading import load
     from training.lora.lessons import tokenised
     from training.lora.train import fit, save, with_adapter
 
     check_splits(training, validation)
     config, hardware = plan.config, Hardware.of(plan.config)
     watched = sample([one for one in validation if one.complete or plan.incomplete], config.watched)
-    base = causal.load(config.base, hardware.device, hardware.dtype, quantised=hardware.quantised)
+    base = load(config.base, hardware.device, hardware.dtype, quantised=hardware.quantised)
     datasets = [
         tokenised(base, plan.setup, examples, min(config.max_tokens, base.context), plan.incomplete)
         for examples in (training, watched)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from llm.backends.local_backend import why_missing
+from llm.backends.missing_models import why_missing
 from main import main
 from prompts.errors import InvalidSetting
 
@@ -47,7 +47,7 @@ def test_a_download_is_announced(
 ) -> None:
     from huggingface_hub import constants
 
-    from llm.backends import causal_lm
+    from llm.backends.causal_lm_loading import load
 
     def refuse(model: str) -> None:
         raise OSError("no network here")
@@ -55,7 +55,7 @@ def test_a_download_is_announced(
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     monkeypatch.setattr("transformers.AutoTokenizer.from_pretrained", refuse)
     with pytest.raises(InvalidSetting, match="no network here"):
-        causal_lm.load("org/model", "cpu")
+        load("org/model", "cpu")
     said = [record.getMessage() for record in caplog.records if "downloading org/model" in record.getMessage()]
     assert len(said) == lines
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner
 
 from eval.datasets import Example
 from eval.metrics import indicator
-from llm.backends import causal_lm
+from llm.backends.causal_lm_loading import load
 from llm.backends.local_backend import LocalBackend
 from llm.backends.lora_adapter import check_base, load_adapter
 from llm.language_model import LanguageModel
@@ -96,7 +96,7 @@ def test_the_same_seed_teaches_the_same(made: tuple[Path, dict[str, Any]], base:
 
 @pytest.mark.parametrize("form", ["json_list", "label_likelihood", "label_tokens"])
 def test_the_loss_is_the_mean_surprise_at_the_answers_tokens(base: Path, form: Any) -> None:
-    held = causal_lm.load(str(base), "cpu", "float32")
+    held = load(str(base), "cpu", "float32")
     prompt = None if form == "label_likelihood" else PROMPT
     taught = tokenised(held, PromptSetup(GENRES, form, prompt), examples("a")[:3], 4_096).examples
     rows = [
@@ -116,7 +116,7 @@ def test_the_loss_is_the_mean_surprise_at_the_answers_tokens(base: Path, form: A
 def test_texts_together_or_in_parts_with_or_without_checkpoints_have_one_gradient(base: Path) -> None:
     gradients = []
     for recipe in (replace(FAST, checkpointing=False), FAST):
-        held = causal_lm.load(str(base), "cpu", "float32")
+        held = load(str(base), "cpu", "float32")
         torch.manual_seed(0)
         tuned = with_adapter(held, replace(recipe, dropout=0.0), Hardware("cpu", "float32"))
         if recipe.checkpointing:
@@ -139,7 +139,7 @@ def test_texts_behind_their_common_tokens_have_the_loss_and_gradient_of_texts_by
 ) -> None:
     found = []
     for collate in (packed, partial(collated, fill=0)):
-        held = causal_lm.load(str(base), "cpu", "float32")
+        held = load(str(base), "cpu", "float32")
         tuned = with_adapter(held, replace(FAST, dropout=0.0), Hardware("cpu", "float32"))
         assert shares_prefixes(tuned)
         rows = as_rows(tokenised(held, PromptSetup(GENRES, form), examples("a")[:4], 4_096).examples)

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from eval.datasets import Example
-from llm.backends import causal_lm
 from llm.backends.causal_lm import CausalLM
+from llm.backends.causal_lm_loading import load
 from llm.backends.list_grammar import ListGrammar, ListWriter
 from llm.backends.local_backend import LocalBackend
 from llm.language_model import LanguageModel
@@ -30,7 +30,7 @@ LONG = 4_096
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> CausalLM:
-    return causal_lm.load(str(build(tmp_path_factory.mktemp("lessons") / "tiny")), "cpu", "float32")
+    return load(str(build(tmp_path_factory.mktemp("lessons") / "tiny")), "cpu", "float32")
 
 
 def example(*labels: str, text: str = "A sheriff sings.", name: str = "1", **more: Any) -> Example:
