@@ -107,13 +107,14 @@ def embedded(given: measure.Plots, rounds: int) -> str:
     from llm.embedded.matcher import matcher
 
     classifier, taxonomy, rates = matcher(), measure.tmdb_genres(), measure.Rounds()
-    classifier.classify(given.texts[:32], taxonomy)
+    texts = _distinct(given.texts)
+    classifier.classify(texts[:32], taxonomy)
     with tempfile.TemporaryDirectory() as folder:
-        file = _written(Path(folder), given.texts)
+        file = _written(Path(folder), texts)
         for number in range(rounds):
-            rates.add("alone", len(given.texts) / measure.seconds(lambda: classifier.classify(given.texts, taxonomy)))
+            rates.add("alone", len(texts) / measure.seconds(lambda: classifier.classify(texts, taxonomy)))
             label = partial(_run_here, file, Path(folder) / f"{number}.jsonl", lambda: classifier)
-            rates.add("bulk", len(given.texts) / measure.seconds(label))
+            rates.add("bulk", len(texts) / measure.seconds(label))
     share = rates.ratios("bulk", "alone")
     rows = [
         ["the classifier alone", measure.spread(rates.values["alone"]), "1"],
@@ -121,17 +122,21 @@ def embedded(given: measure.Plots, rounds: int) -> str:
     ]
     return "\n\n".join(
         (
-            f"Embedded classifier, {given.origin}; {rounds} rounds.",
+            f"Embedded classifier, {given.origin}; {rounds} rounds. {measure.cpu_path()}",
             measure.table(("contender", "texts/s", "share"), rows),
-            measure.target_table([measure.target("share of the classifier's own texts/s", median(share), 0.9)]),
+            measure.target_table([measure.target("share of the classifier's own texts/s", median(share), 0.96)]),
         )
     )
 
 
+def _distinct(texts: Sequence[str]) -> list[str]:
+    """Return the texts with their numbers: bulk classifies a repeated text only once."""
+    return [f"{text} [{number}]" for number, text in enumerate(texts)]
+
+
 def _written(folder: Path, texts: Sequence[str]) -> Path:
-    """Write a file of distinct plots: a repeated text is classified only once."""
     path = folder / "plots.jsonl"
-    lines = (json.dumps({"id": n, "description": f"{text} [{n}]"}) + "\n" for n, text in enumerate(texts))
+    lines = (json.dumps({"id": number, "description": text}) + "\n" for number, text in enumerate(texts))
     path.write_text("".join(lines), encoding="utf-8")
     return path
 
@@ -191,7 +196,7 @@ def on_ray(given: measure.Plots, rounds: int) -> str:
     batch = max(4, min(128, len(given.texts) // 16))  # as many batches as a long run has
     one_core = patch.dict(os.environ, OMP_NUM_THREADS="1")  # as Ray sets it for an actor of one core
     with one_core, tempfile.TemporaryDirectory() as folder, _two_nodes() as cluster:
-        file = _written(Path(folder), given.texts)
+        file = _written(Path(folder), _distinct(given.texts))
         for number in range(rounds):
             for workers, runs in enumerate(times.values()):
                 job = _job(file, Path(folder) / f"{number}-{workers}.jsonl", matcher, batch)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 from urllib.parse import urlsplit
@@ -94,8 +95,8 @@ def main(port: int, is_bare: bool) -> None:
 # --- clients ---
 
 
-def send(url: str, texts: Sequence[str], clients: int) -> None:
-    """Post each text to ``/classify`` over keep-alive connections of one thread.
+def send(url: str, texts: Sequence[str], clients: int, route: str = "/classify", **fields: Any) -> list[float]:
+    """Post each text to a route over keep-alive connections of one thread; returns the seconds of each request.
 
     A thread with ``http.client`` per client takes some 2 ms of a core per request, a tenth of what a service of two
     cores has; real clients run on other machines.
@@ -104,26 +105,31 @@ def send(url: str, texts: Sequence[str], clients: int) -> None:
         url: URL of the service.
         texts: one per request.
         clients: concurrent connections; each sends its next text after the answer to its last.
+        route: path of the route.
+        fields: further members of each body.
 
     Raises:
         RuntimeError: a status other than 200.
         EOFError: the service closed a connection before it answered.
     """
-    asyncio.run(_send(url, texts, clients))
-
-
-async def _send(url: str, texts: Sequence[str], clients: int) -> None:
     host, port = _address(url)
-    turns = iter([_request(host, text) for text in texts])
-    await asyncio.gather(*(_work(host, port, turns) for _ in range(clients)))
+    return asyncio.run(_send(host, port, [_request(host, text, route, **fields) for text in texts], clients))
 
 
-async def _work(host: str, port: int, turns: Iterator[bytes]) -> None:
+async def _send(host: str, port: int, requests: Sequence[bytes], clients: int) -> list[float]:
+    turns, seconds = iter(requests), list[float]()
+    await asyncio.gather(*(_work(host, port, turns, seconds) for _ in range(clients)))
+    return seconds
+
+
+async def _work(host: str, port: int, turns: Iterator[bytes], seconds: list[float]) -> None:
     reader, writer = await asyncio.open_connection(host, port)
     for turn in turns:
+        start = time.perf_counter()
         writer.write(turn)
         length = _length(await reader.readuntil(_HEAD_END))
         await reader.readexactly(length)
+        seconds.append(time.perf_counter() - start)
     writer.close()
 
 
@@ -151,9 +157,9 @@ def _address(url: str) -> tuple[str, int]:
     return str(parts.hostname), int(parts.port or 80)
 
 
-def _request(host: str, text: str) -> bytes:
-    body = json.dumps({"text": text}).encode()
-    head = f"POST /classify HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
+def _request(host: str, text: str, route: str = "/classify", **fields: Any) -> bytes:
+    body = json.dumps({"text": text, **fields}).encode()
+    head = f"POST {route} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: {len(body)}"
     return head.encode() + _HEAD_END + body
 
 

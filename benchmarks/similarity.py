@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
@@ -22,6 +21,7 @@ from similarity.index.faiss_index import KINDS
 
 if TYPE_CHECKING:
     from benchmarks.searching import KindResult
+    from similarity.index.catalog import Film
     from similarity.index.versions import Version
 
 _K = 10
@@ -37,6 +37,7 @@ class SimilarityPlan:
         kinds: kinds of index, in addition to exact search.
         texts: texts per round of encoding.
         requests: requests of all clients.
+        words: words of each plot that are indexed; None is all. Requests have whole plots.
         folder: of the vectors and indexes.
     """
 
@@ -47,6 +48,7 @@ class SimilarityPlan:
     texts: int = 512
     rounds: int = 5
     requests: int = 2_000
+    words: int | None = None
     folder: Path = Path("var/bench-similarity/full")
 
 
@@ -60,16 +62,22 @@ _SMOKE = SimilarityPlan(2_000, 40, 2, ("hnsw", "ivf"), 8, 1, 8, Path("var/bench-
 @click.option("--vectors", default=1_000_000, show_default=True, help="Synthetic clustered vectors to search.")
 @click.option("--kinds", default="hnsw,ivf,ivfpq", show_default=True, help="Kinds of approximate index.")
 @click.option("--films", default=100_000, show_default=True, help="Maximum films of the index.")
+@click.option("--requests", default=2_000, show_default=True, help="Requests of all clients together.")
+@click.option("--words", type=int, help="Index so many words of each plot, for a quicker build.  [default: all]")
 @click.option("--clients", default=32, show_default=True, help="Concurrent clients of the service.")
 @click.option("--smoke", is_flag=True, help="Tiny sizes, to test that the code runs.")
-def main(data: Path | None, parts: str, vectors: int, kinds: str, films: int, clients: int, smoke: bool) -> None:
+def main(
+    data: Path | None, parts: str, vectors: int, kinds: str, films: int, requests: int, words: int | None, clients: int,
+    smoke: bool,
+) -> None:  # fmt: skip
     """Measure the encoder, the indexes and `POST /similar`.
 
     Texts per second of the encoder against sentence-transformers' default; searches of approximate indexes against
     exact ones (milliseconds, recall@10, memory); texts per second of index building; latency of POST /similar under
     concurrent clients. Ratios are from one run.
     """
-    plan = _SMOKE if smoke else SimilarityPlan(vectors, films, clients, tuple(kinds.split(",")))
+    sizes = SimilarityPlan(vectors, films, clients, tuple(kinds.split(",")), requests=requests, words=words)
+    plan = _SMOKE if smoke else sizes
     try:
         source = _films(data)
         for name in (part.strip() for part in parts.split(",")):
@@ -188,7 +196,7 @@ def _build(plan: SimilarityPlan, films: Any) -> str:
 
     encoder = MiniLM()
     encoder.encode(["The first text loads the model."])
-    rows = list(islice(films, plan.films))
+    rows = [_shortened(film, plan.words) for film in islice(films, plan.films)]
     shutil.rmtree(plan.folder / "films", ignore_errors=True)
     start = time.perf_counter()
     manifest = build(plan.folder / "films", FilmSource(rows, films.origin), encoder).version.manifest
@@ -196,6 +204,10 @@ def _build(plan: SimilarityPlan, films: Any) -> str:
     size = sum(fact["bytes"] for fact in manifest.files.values()) / 2**20
     row = [f"{manifest.count:,}", manifest.kind, f"{elapsed:,.1f}", f"{len(rows) / elapsed:,.1f}", f"{size:,.0f}"]
     return measure.table(("films", "kind", "seconds", "texts/s", "MB on the disk"), [row])
+
+
+def _shortened(film: Film, words: int | None) -> Film:
+    return film if words is None else replace(film, text=" ".join(film.text.split()[:words]))
 
 
 def _built_films(plan: SimilarityPlan, films: Any) -> Version:
@@ -211,34 +223,37 @@ def _built_films(plan: SimilarityPlan, films: Any) -> Version:
 
 
 def _serve(plan: SimilarityPlan, films: Any) -> str:
-    """Send a different text per request, so that no answer is cached."""
-    import httpx2
-
+    """Send a different text per request, so that no answer is cached; the encoder encodes the same texts before."""
+    from benchmarks.service_load import send
+    from similarity.encoders.minilm import MiniLM
     from tests.support.process import service
 
-    _built_films(plan, films)
+    manifest = _built_films(plan, films).manifest
     words = [film.words for film in islice(films, plan.requests)]
     texts = [f"{words[number % len(words)]} {number}" for number in range(plan.requests)]
-    with service(MARQUEE_INDEX=str((plan.folder / "films").resolve())) as running, httpx2.Client(timeout=120) as client:
-        url = f"{running.url}/similar"
-
-        def post(text: str) -> float:
-            return measure.seconds(lambda: client.post(url, json={"text": text, "k": _K}).raise_for_status())
-
-        post("The first query opens the index.")
-        alone = sorted(map(post, (f"alone {text}" for text in texts[:50])))
+    encoder = MiniLM()
+    encoder.encode(texts[:32])
+    offline = texts[: plan.texts]
+    encoded = len(offline) / measure.seconds(lambda: encoder.encode(offline))
+    with service(MARQUEE_INDEX=str((plan.folder / "films").resolve())) as running:
+        send(running.url, [f"first {text}" for text in texts[: plan.clients]], plan.clients, "/similar", k=_K)
         start = time.perf_counter()
-        with ThreadPoolExecutor(plan.clients) as pool:
-            shared = sorted(pool.map(post, texts))
-        rate = len(shared) / (time.perf_counter() - start)
-    rows = [_clients_row(1, alone, 1 / median(alone)), _clients_row(plan.clients, shared, rate)]
-    return measure.table(("concurrent clients", "requests", "p50 ms", "p95 ms", "requests/s"), rows)
+        alone = send(running.url, [f"alone {text}" for text in texts[:50]], 1, "/similar", k=_K)
+        middle = time.perf_counter()
+        shared = send(running.url, texts, plan.clients, "/similar", k=_K)
+        end = time.perf_counter()
+    rates = len(alone) / (middle - start), len(shared) / (end - middle)
+    rows = [_clients_row(1, alone, rates[0], encoded), _clients_row(plan.clients, shared, rates[1], encoded)]
+    heads = ("concurrent clients", "requests", "p50 ms", "p95 ms", "requests/s", "of the encoder's own texts/s")
+    kind = f"{manifest.count:,} films (`{manifest.kind}`); the encoder by itself: {encoded:.0f} texts/s."
+    return f"{kind}\n\n{measure.table(heads, rows)}"
 
 
-def _clients_row(clients: int, ordered: Sequence[float], rate: float) -> list[str]:
-    """Return a row; the seconds of the requests are sorted."""
+def _clients_row(clients: int, seconds: Sequence[float], rate: float, encoded: float) -> list[str]:
+    ordered = sorted(seconds)
     p50, p95 = median(ordered), ordered[int(0.95 * (len(ordered) - 1))]
-    return [str(clients), str(len(ordered)), f"{1_000 * p50:.1f}", f"{1_000 * p95:.1f}", f"{rate:.0f}"]
+    times = [f"{1_000 * p50:.1f}", f"{1_000 * p95:.1f}", f"{rate:.0f}", f"{rate / encoded:.2f}"]
+    return [str(clients), str(len(ordered)), *times]
 
 
 PARTS: Mapping[str, Callable[[SimilarityPlan, Any], str]] = {

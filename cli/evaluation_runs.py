@@ -163,7 +163,10 @@ def metered(runs: Sequence[EvaluationRun], cap: SpendCap, overwrite: bool) -> li
 
 def execute(runs: Sequence[EvaluationRun], overwrite: bool) -> dict[str, RunMetrics]:
     """Label the pending texts of the runs, one run after the other; their metrics by name."""
-    return {name: _execute(run, name, overwrite) for name, run in named_runs(runs).items()}
+    from eval.shared_vectors import sharing
+
+    with sharing():
+        return {name: _execute(run, name, overwrite) for name, run in named_runs(runs).items()}
 
 
 def check_answered(metrics: Mapping[str, RunMetrics]) -> None:

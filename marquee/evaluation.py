@@ -20,6 +20,7 @@ from eval.report.errors import f1_by_label, worst_rows
 from eval.results import RunResults
 from eval.run import EvaluationRun, OpenedSystem, System, folder_name
 from eval.run_metrics import TABLE_COLUMNS, ResultsTable, RunMetrics
+from eval.shared_vectors import sharing
 from llm.classifier import Classifier
 from llm.spending.spend_cap import SpendCap
 from marquee.classification import TaxonomyLike, load_taxonomy
@@ -237,14 +238,15 @@ def _measured(
     runs, metrics = dict[str, RunResults](), dict[str, RunMetrics]()
     for name in filter(_is_baseline, systems):
         _train(name, parts, seed, models / name)
-    for one in systems:
-        system = _system(one, context, models)
-        system = explained(system, data.taxonomy) if explain else system
-        meter = system.meter(cap, context.texts) if cap else None
-        out = folder.path / "runs" / folder_name(system.spec)
-        run = EvaluationRun(system, data, out, command=_COMMAND, meter=meter)
-        metrics[system.spec] = run.execute()
-        runs[system.spec] = RunResults.read(run.folder)
+    with sharing():
+        for one in systems:
+            system = _system(one, context, models)
+            system = explained(system, data.taxonomy) if explain else system
+            meter = system.meter(cap, context.texts) if cap else None
+            out = folder.path / "runs" / folder_name(system.spec)
+            run = EvaluationRun(system, data, out, command=_COMMAND, meter=meter)
+            metrics[system.spec] = run.execute()
+            runs[system.spec] = RunResults.read(run.folder)
     return EvaluationResult(metrics, runs, data, measured.skipped, folder)
 
 

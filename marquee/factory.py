@@ -32,7 +32,7 @@ from prompts import registry
 from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Taxonomy
 from prompts.template import Prompt
-from similarity.encoders.minilm import MiniLM
+from similarity.encoders.minilm import MiniLM, passes_of
 from similarity.encoders.stored_vectors import label_encoder
 from similarity.micro_batching import Admission
 
@@ -143,7 +143,7 @@ def create(
     embedded_gate, model_gate = (
         Admission(settings.max_pending, monitor.on_reject(queue)) for queue in ("embedded", "model")
     )
-    passes = encoder.callers if isinstance(model, Matcher | ByLanguage) else 1
+    passes = passes_of(encoder) if isinstance(model, Matcher | ByLanguage) else 1
     embedded = MicroBatched(model, embedded_gate, monitor.on_batch, passes)
     pairs = cosine = None
     if isinstance(model, Matcher | ByLanguage):

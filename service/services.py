@@ -34,7 +34,7 @@ from service.access_control import AccessControl
 from service.decisions import Decider, FallbackDecider, ForwardingDecider, ScoreDecider, TokenDecider
 from service.telemetry import Metrics
 from service.title_lookup import TitleLookup, lookup_of
-from similarity.encoders.minilm import encoder_of
+from similarity.encoders.minilm import encoder_of, passes_of
 from similarity.errors import InvalidIndex
 from similarity.index.reloading import live
 from similarity.index.search import Similar
@@ -211,7 +211,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
     models = create(settings, trained, Monitor(metrics.batch.observe, lambda queue: metrics.queue.labels(queue).inc))
     encoder = encoder_of(settings.encoder) if settings.encoder else models.encoder
     gate = Admission(settings.max_pending, metrics.queue.labels("similar").inc)
-    films = Similar(live(settings.index, encoder), encoder, gate)
+    films = Similar(live(settings.index, encoder), encoder, gate, passes_of(encoder))
 
     def load() -> None:
         models.load()

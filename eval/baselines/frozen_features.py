@@ -9,13 +9,14 @@ import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from eval.baselines.trained import Track
 from eval.metrics import Labels, indicator
+from eval.shared_vectors import SharedEncoder, plain_minilm
 from llm.embedded.matcher import SHIPPED, Matcher, matcher
 from prompts.files import digest_of
 from prompts.taxonomy import Taxonomy
@@ -24,6 +25,7 @@ from similarity.encoders.tokens import cut
 if TYPE_CHECKING:
     from llm.embedded.cosine import TextEncoder
     from similarity.encoders.tokens import Vectors
+    from similarity.index.builder import IndexEncoder
 
 _BATCH = 256
 _HALF = np.float32(np.sqrt(0.5))  # two unit vectors become one
@@ -86,5 +88,11 @@ class LastBatch:
 
 @cache
 def _shared() -> Matcher:
-    plain = matcher()
-    return Matcher(LastBatch(plain.encoder), LastBatch(plain.tuned), LastBatch(plain.general), plain.weights)
+    plain = matcher(encoder=plain_minilm())
+    return Matcher(
+        _shared_encoder(plain.encoder), _shared_encoder(plain.tuned), _shared_encoder(plain.general), plain.weights
+    )
+
+
+def _shared_encoder(encoder: TextEncoder) -> LastBatch:
+    return LastBatch(SharedEncoder(cast("IndexEncoder", encoder)))

@@ -19,9 +19,9 @@ from eval.baselines.losses import weighted_bce
 from eval.baselines.thresholds import f1, tune
 from eval.baselines.trained import Probabilities, Scorer, Split, TrainingData, likelihoods
 from eval.metrics import Labels
+from eval.shared_vectors import SharedEncoder, plain_minilm
 from llm.embedded.matcher import SHIPPED
 from prompts.errors import InvalidSetting
-from similarity.encoders.minilm import MiniLM
 from similarity.index.builder import IndexEncoder
 
 _BATCH = 128
@@ -30,7 +30,10 @@ _EPOCHS = "stopped after"
 
 Score = tuple[float, float]  # on validation texts: ``validation_score``, and the mean log-likelihood of the truth
 
-ENCODERS: Mapping[str, Callable[[], IndexEncoder]] = {"minilm": MiniLM, "matcher": lambda: MatcherEncoder(SHIPPED)}
+ENCODERS: Mapping[str, Callable[[], IndexEncoder]] = {
+    "minilm": lambda: SharedEncoder(plain_minilm()),
+    "matcher": lambda: SharedEncoder(MatcherEncoder(SHIPPED)),
+}
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,11 @@ def encoder_of(model: str = "") -> IndexEncoder:
     return SentenceEncoder(model) if model else MiniLM()
 
 
+def passes_of(encoder: object) -> int:
+    """How many batches of an encoder are computed at once: as many as keep MiniLM busy, else one."""
+    return encoder.callers if isinstance(encoder, MiniLM) else 1
+
+
 class Torch:
     """A model of sentence-transformers by folder or hub name, in bfloat16 where the machine multiplies in it.
 

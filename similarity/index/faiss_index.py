@@ -23,8 +23,9 @@ from similarity.errors import InvalidIndex
 Vectors = NDArray[np.float32]
 Rows = NDArray[np.int64]
 
-_EXACT_UP_TO = 100_000
+_EXACT_UP_TO = 20_000
 _GRAPH_UP_TO = 500_000  # building a graph of more takes hours on two cores
+_GRAPH_BREADTH = 200  # candidates for the neighbours of a new vector (efConstruction)
 _SLICE = 65_536  # vectors read at once
 _FEW = 20_000  # of so few films that pass a filter, all are compared: quicker than to search around the others
 _QUERIES, _NEIGHBOURS, _RECALL = 200, 10, 0.995  # queries with which a search's effort is found, and what it must reach
@@ -171,6 +172,8 @@ def made(kind: str, vectors: Vectors) -> VectorIndex:
         raise InvalidIndex(f"an index of kind {kind} needs {entry.min_count:,} films; these are {len(vectors):,}")
     description = entry.factory(len(vectors)) if entry.factory else "Flat"
     searched = faiss.index_factory(vectors.shape[1], description, faiss.METRIC_INNER_PRODUCT)
+    if kind == "hnsw":
+        searched.hnsw.efConstruction = _GRAPH_BREADTH
     if not searched.is_trained:
         rows = _sample_rows(len(vectors), max(_PER_CENTRE * _lists(len(vectors)), entry.min_count))
         searched.train(np.ascontiguousarray(vectors[rows]))

@@ -67,12 +67,21 @@ class SearchResult:
 
 
 class Similar:
-    """Answers queries over an index. Threads may share it; their texts are encoded in shared batches."""
+    """Answers queries over an index. Threads may share it; their texts are encoded in shared batches.
 
-    def __init__(self, live: ReloadingIndex, encoder: IndexEncoder, admission: Admission | None = None) -> None:
+    Args:
+        live: the index.
+        encoder: that of the index.
+        admission: limit on pending queries; None is no limit.
+        passes: maximum number of batches that are encoded at once.
+    """
+
+    def __init__(
+        self, live: ReloadingIndex, encoder: IndexEncoder, admission: Admission | None = None, passes: int = 1
+    ) -> None:
         self._live, self._encoder, self._admission = live, encoder, admission or Admission(None)
         self._encode: MicroBatcher[str, Vectors] = MicroBatcher(
-            lambda texts, _: encoder.encode(texts), max_items=_BATCH, length=len
+            lambda texts, _: encoder.encode(texts), max_items=_BATCH, concurrency=passes, length=len
         )
         self._vectors: LRUCache[str, Vectors] = LRUCache(_VECTORS)
 

@@ -1,7 +1,8 @@
 """Queries: what is answered, what is left out, and what happens when a newer index lands."""
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from similarity.index.catalog import Film, SearchFilter
 from similarity.index.reloading import ReloadingIndex
 from similarity.index.search import Query, SearchResult, Similar
 from tests.similarity.films import film, films
-from tests.similarity.words import Words
+from tests.similarity.words import Vectors, Words
 
 TWINS = [
     Film("original", "The Twin", 1990, ("Drama",), "two brothers share one name in a town of mirrors"),
@@ -111,6 +112,26 @@ def test_searches_at_once_share_the_reading_of_an_exact_index_and_answer_as_each
     assert [match.score for found in together for match in found.matches] == pytest.approx(
         [match.score for found in alone for match in found.matches], abs=1e-6
     )
+
+
+class Meeting(Words):
+    """An encoder two calls of which wait for each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.met = threading.Barrier(2)
+
+    def encode(self, texts: Sequence[str]) -> Vectors:
+        self.met.wait(30)
+        return super().encode(texts)
+
+
+def test_texts_are_encoded_in_as_many_batches_at_once_as_the_encoder_takes(tmp_path: Path) -> None:
+    build(tmp_path, FilmSource(films(9), ""), Words())
+    answering = Similar(ReloadingIndex(tmp_path, Words.name, Words.dimension), Meeting(), passes=2)
+    with ThreadPoolExecutor(2) as pool:
+        found = list(pool.map(answering.search, [Query("w1 w2"), Query("w3")]))
+    assert all(one.matches for one in found)
 
 
 def test_an_answer_is_remembered_as_long_as_its_version_is_in_force(tmp_path: Path) -> None:
