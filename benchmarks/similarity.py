@@ -52,7 +52,7 @@ class SimilarityPlan:
     folder: Path = Path("var/bench-similarity/full")
 
 
-_SMOKE = SimilarityPlan(2_000, 40, 2, ("hnsw", "ivf"), 8, 1, 8, Path("var/bench-similarity/smoke"))
+_SMOKE = SimilarityPlan(2_000, 40, 2, ("hnsw", "ivf"), 8, 1, 8, 8, Path("var/bench-similarity/smoke"))
 
 
 @click.command(context_settings=measure.COMMAND)

@@ -12,9 +12,11 @@ import numpy as np
 
 from llm.embedded.cosine import LABEL_CACHE_BYTES, TextEncoder
 from llm.embedded.label_phrases import label_phrases
+from llm.embedded.stored_changes import StoredChanges, stored_changes, under
 from prompts.taxonomy import Label, Taxonomy
 from similarity.encoders.tokens import cut, tokenizer
 from similarity.lru import LRUCache
+from similarity.native import one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,8 +132,13 @@ class LabelEmbeddingCache:
         return self._embeddings([labels])[0]
 
     def _embeddings(self, label_sets: Sequence[Sequence[Label]]) -> list[LabelEmbeddings]:
-        learned, numbers = self._weights, self._weights.numbers
         plain = self._encoded(label_sets)
+        with one_thread():
+            return self._apart(label_sets, plain)
+
+    def _apart(self, label_sets: Sequence[Sequence[Label]], plain: Array) -> list[LabelEmbeddings]:
+        """The embeddings of each set, from the vectors of the labels of all sets, shape (labels, 384)."""
+        learned, numbers = self._weights, self._weights.numbers
         cosines = plain @ learned.wordings.T
         nearest = cosines.max(axis=1)
         weights = np.exp(_EXACTNESS * (cosines - nearest[:, None]))
@@ -203,16 +210,12 @@ def load(path: Path) -> MatcherWeights:
     parts: dict[str, Any] = {name: tensors[name] for name in _PARTS}
     weights = found["words.weights"].astype(np.float32) * tensors["words.steps"]
     parts["words"] = WordFeatures(weights, tensors["words.rarity"], found["words.labels"])
-    of_general = _under(_GENERAL, tensors)
-    parts["general"] = GeneralWeights(_changes(of_general), _under("tower.", of_general), of_general["centre"])
-    tower = _under("tower.", tensors)
+    of_general = under(_GENERAL, tensors)
+    parts["general"] = GeneralWeights(StoredChanges(of_general), under("tower.", of_general), of_general["centre"])
+    tower = under("tower.", tensors)
     return MatcherWeights(
-        metadata["name"], _changes(tensors), labels=found["labels"], tower=tower, numbers=numbers, **parts
+        metadata["name"], StoredChanges(tensors), labels=found["labels"], tower=tower, numbers=numbers, **parts
     )
-
-
-def _under(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
-    return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
 
 
 def save(weights: MatcherWeights, path: Path, rank: int) -> None:
@@ -226,7 +229,7 @@ def save(weights: MatcherWeights, path: Path, rank: int) -> None:
     steps = np.abs(weights.words.weights).max(axis=0) / 127 + 1e-6  # each label's weights in eight bits
     tensors |= {"words.steps": steps, "words.rarity": weights.words.rarity}
     tensors |= {f"tower.{name}": one for name, one in weights.tower.items()}
-    tensors |= _stored_changes(weights.changes, rank)
+    tensors |= stored_changes(weights.changes, rank)
     tensors |= {f"{_GENERAL}{name}": one for name, one in _stored_general(weights.general, rank).items()}
     halves = {name: np.ascontiguousarray(tensor, np.float16) for name, tensor in tensors.items()}
     metadata = {"name": weights.name} | {name: repr(float(value)) for name, value in weights.numbers.items()}
@@ -237,26 +240,7 @@ def save(weights: MatcherWeights, path: Path, rank: int) -> None:
 
 def _stored_general(weights: GeneralWeights, rank: int) -> dict[str, Array]:
     tower = {f"tower.{name}": one for name, one in weights.tower.items()}
-    return {"centre": weights.centre, **tower, **_stored_changes(weights.changes, rank)}
-
-
-def _stored_changes(changes: Mapping[str, Array], rank: int) -> dict[str, Array]:
-    factors = (_factors(name, change, rank) for name, change in changes.items())
-    return {name: one for found in factors for name, one in found.items()}
-
-
-def _factors(name: str, change: Array, rank: int) -> dict[str, Array]:
-    if change.ndim == 1:
-        return {f"change.{name}": change}
-    left, middle, right = np.linalg.svd(change, full_matrices=False)
-    root = np.sqrt(middle[:rank])
-    return {f"left.{name}": left[:, :rank] * root, f"right.{name}": root[:, None] * right[:rank]}
-
-
-def _changes(tensors: Mapping[str, Array]) -> dict[str, Array]:
-    whole = {name.removeprefix("change."): change for name, change in tensors.items() if name.startswith("change.")}
-    names = [name.removeprefix("left.") for name in tensors if name.startswith("left.")]
-    return whole | {name: tensors[f"left.{name}"] @ tensors[f"right.{name}"] for name in names}
+    return {"centre": weights.centre, **tower, **stored_changes(weights.changes, rank)}
 
 
 def untrained(centre: Array) -> GeneralWeights:

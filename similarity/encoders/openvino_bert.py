@@ -18,7 +18,7 @@ import numpy as np
 from similarity.encoders.precision import gains_from_eight_bits, openvino, openvino_format
 from similarity.encoders.tokens import ENDS, cut, ends
 from similarity.errors import InvalidEncoder
-from similarity.native import cores
+from similarity.native import cores, one_thread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -146,7 +146,8 @@ def tensors_of(path: Path) -> dict[str, NDArray[Any]]:
 def _weights(folder: Path, changes: Mapping[str, NDArray[Any]]) -> Weights:
     stored = tensors_of(folder / "model.safetensors")
     weights = {name: one.astype(np.float32, copy=False) for name, one in stored.items() if one.dtype.kind == "f"}
-    return weights | {name: weights[name] + change.astype(np.float32) for name, change in changes.items()}
+    with one_thread():  # changes may be products of matrices, computed here
+        return weights | {name: weights[name] + change.astype(np.float32) for name, change in changes.items()}
 
 
 class _Requests:

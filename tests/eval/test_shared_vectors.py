@@ -48,6 +48,9 @@ class Sums(Scorer):
         vectors = self.encoder.encode(texts)[:, : len(TMDB.names)]
         return np.asarray(1 / (1 + np.exp(-vectors)), np.float32)
 
+    def save(self, folder: Path) -> None:
+        """It has nothing to save."""
+
 
 def run(folder: Path, encoder: Words) -> RunResults:
     """A run of a trained system over the texts, the first two of them alone."""

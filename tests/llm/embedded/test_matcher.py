@@ -169,6 +169,7 @@ def test_what_was_learnt_is_a_small_file_that_reads_back(tmp_path: Path) -> None
     assert (back.name, back.numbers, back.labels.tolist()) == ("t", {"crowd": 1.5}, [0, 1])
     assert back.changes["layer.weight"] == pytest.approx(change, abs=0.02)
     assert back.changes["layer.bias"].tolist() == [1, 1, 1, 1]
+    assert (set(back.changes), len(back.changes)) == (set(learnt.changes), 2)
     assert back.tower["out.bias"].tolist() == [1] * 384
     assert back.general.changes["upper.weight"] == pytest.approx(change.T, abs=0.02)
     assert back.general.tower["out.bias"].tolist() == [1] * 384
