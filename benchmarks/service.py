@@ -193,7 +193,7 @@ def _is_ready(url: str) -> bool:
 def _pinned(placement: Placement) -> Iterator[str]:
     """Run Marquee with so many workers on the first cores."""
     mine = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, sorted(mine)[-placement.cores :])  # the server inherits it
+    os.sched_setaffinity(0, sorted(mine)[: placement.cores])  # the server inherits it
     try:
         with _process("main.py", "serve", "--workers", str(placement.workers)) as url:
             os.sched_setaffinity(0, mine)
