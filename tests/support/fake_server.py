@@ -115,7 +115,7 @@ def lives(pid: int) -> bool:
         return False
 
 
-def soon(true: Callable[[], bool], seconds: float = 15) -> bool:
+def soon(true: Callable[[], bool], seconds: float = 60) -> bool:
     """Whether something becomes true within so many seconds."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
