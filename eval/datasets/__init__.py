@@ -2,7 +2,7 @@
 
 from eval.datasets.example import Example, Fields, LoadedDataset, sample
 from eval.datasets.families import LoadedFamily, SuiteFamily, families
-from eval.datasets.loading import DataParts, divide, load, pool, texts_of
+from eval.datasets.loading import DataParts, divide, load, pool, texts_of, texts_to_learn
 from eval.datasets.named_columns import as_file, check_columns, taxonomy_in
 from eval.datasets.split import more_texts
 
@@ -23,4 +23,5 @@ __all__ = [
     "sample",
     "taxonomy_in",
     "texts_of",
+    "texts_to_learn",
 ]

@@ -6,6 +6,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from prompts.errors import InvalidDataset
 from prompts.taxonomy import Taxonomy
@@ -112,9 +113,12 @@ class LoadedDataset:
     digest: str = ""
 
 
-def sample(examples: Sequence[Example], limit: int | None) -> list[Example]:
-    """At most ``limit`` examples: always the same ones, independent of their order."""
-    return sorted(examples, key=lambda example: hashlib.sha256(example.id.encode()).digest())[:limit]
+_Row = TypeVar("_Row", Record, Example)
+
+
+def sample(rows: Sequence[_Row], limit: int | None) -> list[_Row]:
+    """At most ``limit`` rows: always the same ones, independent of their order."""
+    return sorted(rows, key=lambda row: hashlib.sha256(row.id.encode()).digest())[:limit]
 
 
 def without_rare_labels(dataset: LoadedDataset, minimum: int) -> LoadedDataset:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
-from eval.datasets.example import Example, Fields, LoadedDataset, Record, without_rare_labels
+from eval.datasets.example import Example, Fields, LoadedDataset, Record, sample, without_rare_labels
 from eval.datasets.registry import records
 from eval.datasets.split import EXCLUDED, SplitFile, assign, digest_of, film, groups
 from prompts.errors import InvalidDataset
@@ -75,6 +75,27 @@ def texts_of(
     """
     fields = Fields(text=field, labels="", title=title, dialect=dialect)
     return [row.text for row in records(path, fields, format).rows[:limit]]
+
+
+def texts_to_learn(
+    path: Path, field: str | None, limit: int, without: Sequence[Text] = (), dialect: TableDialect = TableDialect()
+) -> list[Text]:
+    """At most ``limit`` texts, whatever their labels: always the same ones, each once, and none of a split ``test``.
+
+    Args:
+        path: file or folder.
+        field: column of the text; None: that of the format.
+        limit: largest number.
+        without: texts that are left out, since they are checked with.
+        dialect: of a text file.
+
+    Raises:
+        InvalidDataset: no such file, a line that cannot be read, or a missing column.
+    """
+    rows = records(path, Fields(text=field, labels="", dialect=dialect)).rows
+    left_out = set(without)
+    usable = [row for row in rows if row.split != "test" and not row.text.empty and row.text not in left_out]
+    return list(dict.fromkeys(row.text for row in sample(usable, None)))[:limit]
 
 
 def pool(

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SMALLEST = 0.5 * 10**-DIGITS  # a score of 0 is a rounded one
+SMALLEST = 0.5 * 10**-DIGITS  # what a score of 0 counts as: it is a rounded one
 
 
 def made_from(taxonomy: Taxonomy, place: Place, weights: MatcherWeights) -> MadeFrom:
@@ -155,7 +155,7 @@ def _adjusted(scores: NDArray[Any], added: NDArray[Any], taxonomy: Taxonomy) -> 
 
 
 def _log_odds(scores: NDArray[Any], taxonomy: Taxonomy) -> NDArray[np.float32]:
-    bounded = np.clip(scores, _SMALLEST, 1 - _SMALLEST)
+    bounded = np.clip(scores, SMALLEST, 1 - SMALLEST)
     rest = 1.0 if taxonomy.exclusive else 1 - bounded  # of shares, a constant per text does not matter
     return np.asarray(np.log(bounded / rest), np.float32)
 

@@ -1,5 +1,6 @@
 """``taxonomies tune``: descriptions from a file or a language model, the files, and the check."""
 
+import csv
 import json
 import pickle
 from collections.abc import Callable
@@ -22,13 +23,39 @@ from marquee.bulk_jobs import BulkRequest
 from marquee.loaded_models import embedded as embedded_with
 from marquee.settings import Settings
 from prompts import registry
-from prompts.errors import InvalidSetting, InvalidTaxonomy
+from prompts.errors import InvalidDataset, InvalidSetting, InvalidTaxonomy
 from prompts.taxonomy_file import descriptions_in, load_taxonomy
 from prompts.taxonomy_places import PLACES
 from tests.support.label_descriptions import DESCRIPTIONS, TABLE, TEXTS, taxonomy_file
 
 NONE = Settings(classifier="embedded")
 Reply = Callable[[Conversation], str | Problem | None]
+KITCHEN = [
+    f"The {thing} in the kitchen {fault}."
+    for thing in ("oven", "sink", "fridge", "kettle", "toaster", "dishwasher", "hob", "freezer", "tap")
+    for fault in (
+        "is dirty",
+        "makes a noise",
+        "was cleaned today",
+        "smells",
+        "has to be replaced",
+        "works again",
+        "leaks",
+    )
+]
+GARDEN = [
+    f"The {thing} in the garden {fault}."
+    for thing in ("lawn", "hedge", "rose", "apple tree", "flower bed", "compost", "pond", "shed", "fence")
+    for fault in (
+        "needs water",
+        "was cut",
+        "looks sad",
+        "grew a lot",
+        "has to go",
+        "is full of leaves",
+        "is in the sun",
+    )
+]
 SHORT = {name: lines[:1] for name, lines in DESCRIPTIONS.items()}
 
 
@@ -172,3 +199,71 @@ def test_a_worker_of_a_bulk_job_uses_the_tuning_or_fails(
     tuned_path(path).unlink()
     with pytest.raises(InvalidSetting, match="copy the taxonomy's folder to all nodes"):
         pickle.loads(opener)()
+
+
+def rooms(folder: Path) -> Path:
+    """Names that say little, and one label per text."""
+    path = folder / "teams.yaml"
+    path.write_text(
+        "multi: false\nlabels:\n  - {name: Team A, description: kitchen}\n  - {name: Team B, description: garden}\n",
+        encoding="utf-8",
+    )
+    return path
+
+
+def test_texts_without_labels_alone_are_enough(tmp_path: Path, embedded: Matcher) -> None:
+    path = rooms(tmp_path)
+    found = tuning.tune_taxonomy(path, embedded, NONE, texts=[*KITCHEN, *GARDEN, ""])
+    assert found.texts > 100
+    assert found.notes == ("tuned by texts alone: 2 labels lack descriptions",)
+    manifest = json.loads(manifest_path(path).read_text(encoding="utf-8"))
+    assert manifest["texts"]["number"] == found.texts
+    assert manifest["descriptions"] == {}
+    assert manifest["training"] is None
+    known = load_taxonomy(path)
+    answers = embedded_with().classify([KITCHEN[0], GARDEN[0]], known)
+    assert [one.labels for one in answers] == [("Team A",), ("Team B",)]
+    before, after = embedded.classify(KITCHEN, known), embedded_with().classify(KITCHEN, known)
+    assert sum(one.scores["Team A"] for one in after) > sum(one.scores["Team A"] for one in before)
+
+
+def test_texts_are_used_in_addition_to_descriptions(tmp_path: Path, embedded: Matcher) -> None:
+    path = taxonomy_file(tmp_path)
+    alone = tuning.tune_taxonomy(path, embedded, NONE).tuning
+    both = tuning.tune_taxonomy(path, embedded, NONE, texts=[*KITCHEN, *GARDEN])
+    assert both.texts > 100
+    assert both.notes == ()
+    assert both.tuning.digest != alone.digest
+
+
+def test_a_taxonomy_of_several_labels_per_text_learns_from_no_texts(tmp_path: Path, embedded: Matcher) -> None:
+    path = taxonomy_file(tmp_path, multi=True)
+    with pytest.raises(InvalidTaxonomy, match=r"tenants\.yaml has several labels per text.*leave the texts out"):
+        tuning.tune_taxonomy(path, embedded, NONE, texts=KITCHEN)
+    assert not tuned_path(path).exists()
+
+
+def test_too_few_texts_are_an_error_with_the_numbers(tmp_path: Path, embedded: Matcher) -> None:
+    path = rooms(tmp_path)
+    with pytest.raises(InvalidDataset, match=r"needs 100 texts or more, but there are 20 \(1 more are empty"):
+        tuning.tune_taxonomy(path, embedded, NONE, texts=[*KITCHEN[:10], *GARDEN[:10], " "])
+    assert not tuned_path(path).exists()
+
+
+def test_the_command_learns_from_no_test_row_and_from_no_row_that_it_checks(tmp_path: Path) -> None:
+    path, table = rooms(tmp_path), tmp_path / "texts.csv"
+    labelled = [(text, "Team A") for text in KITCHEN] + [(text, "Team B") for text in GARDEN]
+    splits = [*["train"] * 10, "validation", "test"]
+    rows = [(text, label, splits[at % 12]) for at, (text, label) in enumerate(labelled)]
+    with table.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label", "split"), *rows, rows[0]])
+    given = [
+        str(path), "--texts", str(table), "--check", str(table), "--split", "validation",
+        "--text-field", "text", "--labels-field", "label",
+    ]  # fmt: skip
+    found = CliRunner().invoke(tune, [*given, "--json"], catch_exceptions=False)
+    result = json.loads(found.stdout)
+    assert result["texts"] == sum(split == "train" for *_, split in rows)
+    shown = CliRunner().invoke(tune, given, catch_exceptions=False).stdout.splitlines()
+    assert shown[0].startswith(f"{tuned_path(path)}: 2 labels, {result['texts']} texts, ")
+    assert shown[-1] == f"{sum(split == 'validation' for *_, split in rows)} texts"
