@@ -50,7 +50,7 @@ def tune(
     settings writes more; without one, --texts is needed. The result is NAME.tuned.safetensors beside FILE. The embedded
     classifier uses it whenever this taxonomy is used, until the file or the classifier changes.
 
-    Of --texts, at most 2,000 are used, and none that is in --check or has the split `test`.
+    Of --texts, at most 1,000 are used, and none that is in --check or has the split `test`.
     """
     from marquee.loaded_models import untuned
     from marquee.taxonomy_tuning import as_rows, check_tuning, remove_tuning, tune_taxonomy

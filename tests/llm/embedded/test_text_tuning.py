@@ -38,7 +38,7 @@ def test_a_classifier_that_knows_a_little_learns_which_texts_belong_together(cou
     vectors, offsets = train(texts[::2], shares[::2])
     after = np.log(shares[1::2]) + texts[1::2] @ vectors.T + offsets
     assert right(shares[1::2], true[1::2]) < 0.65
-    assert right(after, true[1::2]) > right(shares[1::2], true[1::2]) + 0.2
+    assert right(after, true[1::2]) > right(shares[1::2], true[1::2]) + 0.15
 
 
 def test_texts_without_groups_change_few_answers() -> None:
