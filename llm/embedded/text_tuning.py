@@ -23,7 +23,7 @@ FEWEST = 100
 """Texts that are needed: the mean of a label's texts is a poor estimate from a handful."""
 MOST = 1_000
 """Texts that are used: encoding takes the time, and 800 gave no more than 200 (``eval/EXPERIMENTS.md``)."""
-# Chosen on validation texts of twelve families of labels that the classifier was not trained on (``eval/EXPERIMENTS.md``).
+# Chosen on validation texts of twelve families that the classifier was not trained on (``eval/EXPERIMENTS.md``).
 _SCALE = 16.0  # inverse variance of the mixture
 _BIAS = 0.25  # share of the classifier's mean preference for labels that is taken off
 _PULL = 2.0  # texts at the mean of all texts that every label has in addition
