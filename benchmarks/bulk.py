@@ -85,7 +85,7 @@ def main(data: Path | None, count: int, rounds: int, parts: str, smoke: bool, me
     if measure_rows is not None:
         return click.echo(json.dumps(_of_rows(measure_rows)))
     if smoke:
-        count, rounds = 96, 1
+        count, rounds = 24, 1
     given = measure.plots(data, count)
     reports: dict[str, Callable[[], str]] = {
         "embedded": lambda: embedded(given, rounds),

@@ -103,8 +103,8 @@ def test_other_commands_explain_themselves(arguments: list[str], purpose: str) -
 
 
 def test_the_code_for_a_gpu_runs_on_a_cpu_with_a_tiny_model() -> None:
-    done = run("benchmarks.gpu", "--smoke")
-    assert done.returncode == 0, done.stderr
+    done = call("benchmarks.gpu", "--smoke")
+    assert done.exit_code == 0, done.output
     (bare,) = [line for line in done.stdout.splitlines() if line.startswith("| transformers, bf16")]
     assert "not measured" not in bare
 
@@ -169,8 +169,8 @@ def test_searches_are_compared_over_the_same_vectors() -> None:
 
 
 def test_bulk_is_measured_from_file_to_file_and_by_the_number_of_rows() -> None:
-    done = run("benchmarks.bulk", "--smoke", "--parts", "embedded,rows")
-    assert done.returncode == 0, done.stderr
+    done = call("benchmarks.bulk", "--smoke", "--parts", "embedded,rows")
+    assert done.exit_code == 0, done.output
     measured = {cells[1].strip(): cells for line in done.stdout.splitlines() if len(cells := line.split("|")) > 3}
     assert float(measured["bulk, from file to file"][3].split()[0]) > 0
     assert {"1,000", "3,000"} <= measured.keys()

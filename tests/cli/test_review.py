@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MARQUEE_FEEDBACK_PATH", "feedback.sqlite")
     monkeypatch.setenv("MARQUEE_FEEDBACK_TEXTS", "true")
-    rows = [{"id": f"f{place}", "title": film["title"], "plot": film["plot"]} for place, film in enumerate(FILMS)]
+    rows = [{"id": f"f{place}", "title": film["title"], "plot": film["plot"][:160]} for place, film in enumerate(FILMS)]
     rows += [{**rows[0], "id": "again"}, {"id": "empty", "title": "", "plot": ""}]
     write("films.jsonl", rows)
     return tmp_path
