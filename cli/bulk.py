@@ -217,20 +217,24 @@ def _label(
     request: BulkRequest, overwrite: bool, retry_failed: bool, cap: SpendCap | None, optimizing: OptimizeOptions,
     as_json: bool,
 ) -> None:  # fmt: skip
-    from bulk.answer_store import LocalRunner
+    from bulk.answer_store import LocalRunner, Runner
     from bulk.progress import ProgressLog, summary_lines
     from bulk.run import run
 
     if cap and (request.read_results or request.ray_backend != "actors"):
         raise click.UsageError(f"{cap}: not with --read-results, nor with --ray-backend http or vllm; leave it out")
-    job, runner = request.with_runner(_job(request), say)
-    model = str(job.classifier.setup.get("model", ""))
-    meter = _meter(request, job, cap) if cap else None
-    log = ProgressLog(say, model)
-    made = _optimised(request, job, optimizing, meter, overwrite) if optimizing.optimize else None
-    if made:
+    made: OptimisedJob | None = None
+    runner: Runner
+    if optimizing.optimize:
+        job = request.with_teacher(_job(request), say)
+        meter = _meter(request, job, cap) if cap else None
+        made = _optimised(request, job, optimizing, meter, overwrite)
         job, runner = made.job, LocalRunner(made.job.classifier.open, job.taxonomy, request.patience)
-    known = made.known if made else ()
+    else:
+        job, runner = request.with_runner(_job(request), say)
+        meter = _meter(request, job, cap) if cap else None
+    model = str(job.classifier.setup.get("model", ""))
+    log, known = ProgressLog(say, model), made.known if made else ()
     summary = run(job, runner, log, overwrite=overwrite, retry_failed=retry_failed, meter=meter, known=known)
     if as_json:
         found = {"optimized": made.found} if made else {}
@@ -265,8 +269,8 @@ def _optimised_lines(found: Optimised, plan: OptimisePlan, summary: Summary) -> 
     rest = sum(summary.answered.values()) - small
     return [
         f"labels for training: {found.trained:,}; for training and certification: {found.labelled:,}",
-        f"at most {plan.max_error:.1%} of the rows differ from the system's labels, with a probability of "
-        f"{1 - plan.delta:.0%}",
+        f"at most {plan.max_error:.1%} of the different texts have other labels than the system's, with a probability "
+        f"of {1 - plan.delta:.0%}",
         f"{small:,} rows by the small model; {rest:,} by the system",
     ]
 

@@ -101,6 +101,19 @@ class BulkRequest:
         job, runner = self._runner(job, log)
         return self._with_sets(job), runner
 
+    def with_teacher(self, job: Job, log: Callable[[str], object]) -> Job:
+        """The job with its classifier, for a run that trains a model on its answers (``marquee.optimised_bulk``).
+
+        It has no prediction sets: a calibration is for the answers of one model to all texts, and here each of two
+        models answers the texts that it is sure of, or the other one is not.
+        """
+        if sets_of(read_settings()).digest(job.taxonomy):
+            log(
+                f"--optimize: no row has a prediction set; the calibration in {read_settings().coverage_path} is for "
+                "answers of one model to all texts. Leave --optimize out to get sets"
+            )
+        return self._runner(job, log)[0]
+
     def _with_sets(self, job: Job) -> Job:
         """The job with the calibrated sets of its taxonomy; rows with and without sets belong to different runs."""
         sets = sets_of(read_settings())

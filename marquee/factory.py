@@ -247,13 +247,16 @@ def classifiers(
     """From the options of a request to the language model as a classifier, with all wrappers of the settings."""
     strategies.named(settings.strategy)  # a misspelt name is an error at the start
     store = answer_store(settings)
-    # Read once, not per request.
     thresholds = ThresholdStore(settings.thresholds_path, settings.threshold)
     bias = BiasEstimates()
     weights = FusionStore(settings.fusion_path if settings.fusion else None)
     margin = margin_of(settings.cascade_margin)
 
     def classifier_for(options: RequestOptions) -> Classifier:
+        thresholds.refresh()
+        weights.refresh()
+        if isinstance(margin, CertifiedStore):
+            margin.refresh()
         model = AdmissionControl(language_model(backend, settings, options, thresholds, examples, bias), gate)
         # The cache is innermost: outside the fallback it would store an outage's answers as the model's.
         classifier: Classifier = Cached(model, store, settings.cache_shared) if store and options.cache else model

@@ -49,6 +49,7 @@ POOL = 4_000  # texts for which the head is certified
 LEAST = 200  # different texts below which the teacher labels all of them at little more cost
 _FIRST = 64  # labels of the first training; each further one has twice as many
 _GAIN = 0.01  # of the head's quality, below which it gets no more labels
+_LEAST_TARGET = 0.01  # of the certification; a table of few texts may permit that all of the rest differ
 _ANSWERS, _HEAD, _RESULT, _MANIFEST = "answers.sqlite", "head", "optimized.json", "manifest.json"
 
 OnNote = Callable[[str], object]
@@ -157,11 +158,10 @@ def forget(job: Job) -> None:
 def _certified(
     job: Job, plan: OptimisePlan, folder: Path, sample: Sequence[Text], teacher: BulkTeacher, log: OnNote
 ) -> Optimised:
-    size = min(plan.budget, len(sample)) // 2
-    fitted, trained, quality = _trained(job, sample[:size], teacher, plan.seed, log)
+    fitted, trained, quality = _trained(job, sample[: min(plan.budget, len(sample)) // 2], teacher, plan.seed, log)
     fitted.save(folder / _HEAD)
     head = load(folder / _HEAD)  # as it answers later, in half precision
-    certified, labelled = _margin(job, plan, head, sample[size:], teacher, plan.budget - trained)
+    certified, labelled = _margin(job, plan, head, sample, trained, teacher)
     found = Optimised(
         trained,
         trained + labelled,
@@ -195,17 +195,30 @@ def _examples(job: Job, texts: Sequence[Text], teacher: BulkTeacher) -> list[Exa
     return [Example(str(n), text, job.taxonomy.in_order(labels)) for n, (text, labels) in pairs if labels is not None]
 
 
+def _goal(plan: OptimisePlan, sample: Sequence[Text], trained: int) -> Goal:
+    """What is certified on the texts that the head was not trained on.
+
+    Where the sample is the whole table, the bound is for these texts alone, and those of the training have the
+    teacher's labels: the errors that the table permits may all be in the rest.
+    """
+    if len(sample) >= plan.budget // 2 + POOL:
+        return Goal(1 - plan.max_error, plan.delta)
+    rest = len(sample) - trained
+    return Goal(max(_LEAST_TARGET, 1 - plan.max_error * len(sample) / rest), plan.delta, table_only=True)
+
+
 def _margin(
-    job: Job, plan: OptimisePlan, head: Classifier, pool: Sequence[Text], teacher: BulkTeacher, budget: int
+    job: Job, plan: OptimisePlan, head: Classifier, sample: Sequence[Text], trained: int, teacher: BulkTeacher
 ) -> tuple[Certified, int]:
-    """The least certified margin, and the number of labels that it took."""
-    goal = Goal(1 - plan.max_error, plan.delta)
+    """The least certified margin, and the number of labels that it took; the first ``trained`` texts have theirs."""
+    goal, pool = _goal(plan, sample, trained), sample[trained:]
     starts = range(0, len(pool), job.batch)
     answers = [one for start in starts for one in head.classify(pool[start : start + job.batch], job.taxonomy)]
     margins, labels = np.array([margin(one) for one in answers]), [one.labels for one in answers]
     none = bool(job.taxonomy.allow_none)
     (population,) = populations(labels, margins, goal, max(1, job.taxonomy.max_labels), none, False, plan.seed)
-    labeller = Labeller(lambda places: teacher.labels([pool[place] for place in places]), min(budget, len(pool)))
+    budget = min(plan.budget - trained, len(pool))
+    labeller = Labeller(lambda places: teacher.labels([pool[place] for place in places]), budget)
     return certify(population, goal, labeller, labeller.left), len(labeller.known)
 
 

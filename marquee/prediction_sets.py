@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,10 +12,9 @@ from llm.classifier import Classifier, Prediction
 from llm.embedded.matcher import SHIPPED
 from marquee.client import Client
 from marquee.settings import Settings, environment_name, read_settings, settings_variables
-from prompts.files import digest_of
+from prompts.files import digest_of, file_state
 
 _DEFAULT = Settings.model_fields["thresholds_path"].default
-_Stamp = tuple[int, int]
 
 
 def sets_of(settings: Settings) -> SetStore:
@@ -24,7 +23,8 @@ def sets_of(settings: Settings) -> SetStore:
     Raises:
         InvalidSetting: the file is damaged.
     """
-    return SetStore(settings.coverage_path, scoring_state(settings))
+    state_of = _state_of(settings)
+    return SetStore(settings.coverage_path, state_of(), state_of)
 
 
 def with_sets(predictions: Sequence[Prediction], classifier: Classifier | None = None) -> list[Prediction]:
@@ -40,45 +40,50 @@ def with_sets(predictions: Sequence[Prediction], classifier: Classifier | None =
     path = Settings.model_construct(thresholds_path=Path(thresholds)).coverage_path
     if isinstance(classifier, Client) or not path.is_file():  # other settings need not be valid then
         return list(predictions)
-    return _store(_stamp(path), tuple(sorted(named.items()))).added(predictions)
+    store = _store(tuple(sorted(named.items())))
+    store.refresh()
+    return store.added(predictions)
 
 
 def scoring_state(settings: Settings) -> str:
     """Digest of the settings that scores depend on, beside model, strategy, prompt and taxonomy of an answer."""
-    parts: dict[str, object] = {
-        "weights": _digest(SHIPPED, *_stamp(SHIPPED)),
-        "multilingual": settings.encoder_multilingual,
-    }
-    if settings.uses_language_model:
-        files = (settings.thresholds_path, settings.fusion_path, settings.examples_path)
-        names = (
-            "adapter", "label_orders", "hierarchy_beam", "max_candidate_labels", "fusion", "fallback",
-            "examples_nearest",
-        )  # fmt: skip
-        parts |= {name: getattr(settings, name) for name in names}
-        parts |= {
-            "cascade": settings.cascade,
-            "files": [digest_of(one) if _exists(one) else "" for one in files if one],
-        }
-    return digest_of(json.dumps(parts, sort_keys=True), 16)
+    return _state_of(settings)()
 
 
-def _exists(path: Path) -> bool:
-    return path.is_file()
+def _state_of(settings: Settings) -> Callable[[], str]:
+    """Computes that digest; of files that a process reads once (weights, examples), it has the state of now."""
+    parts: dict[str, object] = {"weights": _digest_of(SHIPPED), "multilingual": settings.encoder_multilingual}
+    if not settings.uses_language_model:
+        state = digest_of(json.dumps(parts, sort_keys=True), 16)
+        return lambda: state
+    names = (
+        "adapter", "label_orders", "hierarchy_beam", "max_candidate_labels", "fusion", "fallback", "examples_nearest",
+    )  # fmt: skip
+    parts |= {name: getattr(settings, name) for name in names}
+    examples = [_digest_of(settings.examples_path)] if settings.examples_path else []
+
+    def state_of() -> str:
+        margin = settings.cascade_margin
+        cascade = margin if isinstance(margin, float) else _digest_of(margin) or str(margin)
+        files = [_digest_of(settings.thresholds_path), _digest_of(settings.fusion_path), *examples]
+        return digest_of(json.dumps({**parts, "cascade": cascade, "files": files}, sort_keys=True), 16)
+
+    return state_of
 
 
-def _stamp(path: Path) -> _Stamp:
-    status = path.stat()
-    return status.st_mtime_ns, status.st_size
+def _digest_of(path: Path) -> str:
+    """Digest of a file; empty where there is none."""
+    state = file_state(path)
+    return _digest(path, state) if state and path.is_file() else ""
 
 
-@lru_cache(maxsize=4)
-def _digest(path: Path, changed: int, size: int) -> str:
-    """Digest of a file of weights; time and size are part of the key only."""
+@lru_cache(maxsize=8)
+def _digest(path: Path, state: tuple[int, int, int]) -> str:
+    """Digest of a file; its state is part of the key only."""
     return digest_of(path)
 
 
 @lru_cache(maxsize=4)
-def _store(stamp: _Stamp, state: tuple[tuple[str, str], ...]) -> SetStore:
-    """The sets in force; ``stamp`` and ``state`` are part of the key only."""
+def _store(environment: tuple[tuple[str, str], ...]) -> SetStore:
+    """The sets under the settings; the environment is part of the key only."""
     return sets_of(read_settings())

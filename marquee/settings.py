@@ -220,6 +220,12 @@ class Settings(BaseModel):
         return self.thresholds_path.with_name("coverage.json")
 
     @property
+    def calibrations(self) -> tuple[Path, ...]:
+        """The files that a service reads again when they change; they need not exist."""
+        cascade = [self.cascade_margin] if isinstance(self.cascade_margin, Path) else []
+        return (self.thresholds_path, self.fusion_path, self.coverage_path, *cascade)
+
+    @property
     def origins(self) -> tuple[str, ...]:
         """The origins of ``cors_origins``, one by one."""
         return tuple(filter(None, map(str.strip, self.cors_origins.split(","))))

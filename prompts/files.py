@@ -223,6 +223,18 @@ def _is_device(path: Path) -> bool:
     return False
 
 
+def file_state(path: Path) -> tuple[int, int, int] | None:
+    """Time of change, size and inode of a file, which tell that it was written or replaced; None where there is none.
+
+    An error other than a missing file has the same state as no file.
+    """
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 def folder_state(folder: Path) -> tuple[tuple[str, int, int], ...]:
     """Name, size and time of change of each file of a folder; empty where there is no folder."""
     found = sorted(path for path in folder.glob("*") if path.is_file()) if folder.is_dir() else []

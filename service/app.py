@@ -63,7 +63,9 @@ def create_app(services: Services) -> Flask:
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.extensions["marquee"] = services
     app.extensions["marquee readiness"] = routes.Readiness(services.check)
-    app.extensions["marquee responses"] = classification.ResponseCache(services.cache_shared)
+    app.extensions["marquee responses"] = classification.ResponseCache(
+        services.cache_shared, services.calibration_state
+    )
     # First: rejected requests are logged and counted, too.
     request_hooks.install(app, services.metrics, services.limits.seconds, services.origins)
     request_hooks.install_access_control(app, services.access)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,14 +42,16 @@ class CachedResponse:
 class ResponseCache:
     """Responses by the bytes of their requests, which saves parsing, rendering and SQLite.
 
-    It has only responses whose predictions all came from the answer cache: they depend on nothing but the request.
+    It has only responses whose predictions all came from the answer cache: they depend on nothing but the request and
+    ``version``.
 
     Args:
         shared: whether requests with different API keys share responses; see ``llm.wrappers.cache.Cached``.
+        version: returns what changes with the files of calibrations.
     """
 
-    def __init__(self, shared: bool) -> None:
-        self._shared = shared
+    def __init__(self, shared: bool, version: Callable[[], str] = str) -> None:
+        self._shared, self._version = shared, version
         self._responses: LRUCache[bytes, CachedResponse] = LRUCache(_MAX_RESPONSES)
 
     def get(self) -> CachedResponse | None:
@@ -67,7 +69,7 @@ class ResponseCache:
         The path is part of it: the same body has ``genres`` in the response of one path only.
         """
         environ, own = request.environ, registry.OWN
-        files = registry.versions() if own.taxonomies or own.prompts else ""
+        files = f"{registry.versions() if own.taxonomies or own.prompts else ''} {self._version()}"
         scope = "" if self._shared else CURRENT_REQUEST.get().cache_salt
         parts = (scope, request.path, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""), files)
         return hashlib.sha256("\0".join(parts).encode() + b"\0" + request.get_data()).digest()
@@ -106,8 +108,7 @@ def classify() -> Response:
     classifier = services.classifier_for(options)
     offered = task.taxonomy_for(classifier.name) if task else taxonomy
     predictions = _predict(classifier, texts, offered, services.limits.text_chars)
-    if services.sets:
-        predictions = services.with_sets(predictions, options)
+    predictions = services.with_sets(predictions, options)
     if task:
         predictions = [task.apply(prediction) for prediction in predictions]
     if body.explain:

@@ -209,7 +209,9 @@ def _version() -> VersionAnswer:
 @blueprint.get("/metrics")
 def metrics() -> Response:
     """Metrics for Prometheus."""
-    return Response(current_services().metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
+    services = current_services()
+    services.set_coverage_targets()
+    return Response(services.metrics.exposition(), content_type=CONTENT_TYPE_LATEST)
 
 
 @blueprint.get("/problems/<slug>")

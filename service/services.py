@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,7 @@ from marquee.prediction_sets import sets_of
 from marquee.review.review_file import LiveReview
 from marquee.settings import Settings
 from prompts import registry
+from prompts.files import file_state
 from prompts.hierarchy import Hierarchy
 from prompts.label_tree import SEPARATOR, level_of
 from prompts.taxonomy import Taxonomy
@@ -96,7 +98,8 @@ class Services:
         pairs: predictions for pairs of a text and a taxonomy; None where the classifier of requests cannot do that.
         decider: answers typed questions; None: the default classifier does, by its scores.
         cache_shared: whether clients with different API keys share cached responses.
-        sets: calibrated prediction sets; None where nothing is calibrated.
+        sets: calibrated prediction sets, whose file is read again when it changes; None: answers have none.
+        calibrations: files that answers depend on, and that are read again when they change.
         learned: what is in force from ``main.py learn``; None where the service uses none.
         feedback: records answers and stores feedback on them; None where the service does not.
         review: the texts that the page /review shows; None where there are none.
@@ -120,6 +123,7 @@ class Services:
     metrics: Metrics = field(default_factory=Metrics)
     cache_shared: bool = False
     sets: SetStore | None = None
+    calibrations: tuple[Path, ...] = ()
     learned: LearnedVersions | None = None
     feedback: FeedbackStore | None = None
     review: LiveReview | None = None
@@ -149,8 +153,21 @@ class Services:
 
     def with_sets(self, predictions: list[Prediction], options: RequestOptions) -> list[Prediction]:
         """The predictions with their sets; none where a request's own examples or instructions change the scores."""
-        own = options.examples or options.instructions
-        return self.sets.added(predictions) if self.sets and not own else predictions
+        if not self.sets or options.examples or options.instructions:
+            return predictions
+        self.sets.refresh()
+        return self.sets.added(predictions)
+
+    def calibration_state(self) -> str:
+        """What changes with a file of calibrations."""
+        return str([file_state(path) for path in self.calibrations])
+
+    def set_coverage_targets(self) -> None:
+        """Set the metric of the coverage of each taxonomy that is calibrated now."""
+        if self.sets:
+            self.sets.refresh()
+            for rule in self.sets.rules.values():
+                self.metrics.set_coverage_target(rule.taxonomy.partition("@")[0], rule.coverage)
 
     def preview(self, options: RequestOptions, text: Text, taxonomy: Taxonomy) -> PromptPreview:
         """What the service's language model receives for a text; without one, what another one would receive."""
@@ -221,15 +238,12 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
     registry.prompts()  # a folder that cannot be read is an error at the start
     learned = versions_of(settings) if settings.feedback or settings.learned_path.exists() else None
     classifier_for = with_learned(models.classifier_for, learned) if learned else models.classifier_for
-    sets = sets_of(settings) if settings.coverage_path.is_file() else None
-    for rule in sets.rules.values() if sets else ():
-        metrics.set_coverage_target(rule.taxonomy.partition("@")[0], rule.coverage)
     services = partial(
         Services, classifier_for, models.check, load, taxonomy=models.taxonomy.name,
         limits=_limits(settings), metrics=metrics, similar=lambda: films, lookup=lookup_of(settings),
         origins=settings.origins, cache_shared=settings.cache_shared, trusted_proxies=settings.trusted_proxies,
         learned=learned, feedback=store_of(settings) if settings.feedback else None, review=_review(settings),
-        sets=sets,
+        sets=sets_of(settings), calibrations=settings.calibrations,
     )  # fmt: skip
     by_scores = ScoreDecider(models.embedded, models.pairs)
     previews = _previews(models, settings)
@@ -272,6 +286,7 @@ def _previews(models: Classifiers, settings: Settings) -> PreviewFor:
     def preview(options: RequestOptions, text: Text, taxonomy: Taxonomy) -> PromptPreview:
         from marquee.estimates import requests
 
+        thresholds.refresh()
         backend, examples = models.backend, models.examples
         model = (
             language_model(backend, settings, options, thresholds, examples) if backend else _unsent(options, examples)

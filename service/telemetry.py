@@ -115,7 +115,7 @@ class Metrics:
         about = "Right labels of feedback on answers with a prediction set."
         self._covered = Counter("marquee_feedback_right_labels", about, ["taxonomy", "in_set"], registry=registry)
         about = "Calibrated probability that a right label is in the prediction set."
-        self._coverage = gauge("marquee_coverage_target", about, ["taxonomy"], multiprocess_mode="max")
+        self._coverage = latest("marquee_coverage_target", about, ["taxonomy"])
         labels = ["version", "python"]
         build = gauge("marquee_build_info", "This program; always 1.", labels, multiprocess_mode="max")
         build.labels(__version__, platform.python_version()).set(1)

@@ -59,6 +59,13 @@ class CertifiedStore(LearnedStore[CertifiedMargins]):
         super().__init__(CertifiedMargins, path)
         self._reported: set[tuple[str, str]] = set()
 
+    def refresh(self) -> bool:
+        """See ``LearnedStore.refresh``."""
+        changed = super().refresh()
+        if changed:
+            self._reported = set()
+        return changed
+
     @staticmethod
     def key(small: str, taxonomy: Taxonomy) -> str:
         """Key of the margins of a small classifier of this name."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -158,12 +158,22 @@ class SetStore(LearnedStore[SetRule]):
     Args:
         path: the file, which need not exist.
         state: digest of the settings in force that scores depend on; rules of another state are not used.
+        state_of: computes it again for ``refresh``; None: it does not change.
     """
 
-    def __init__(self, path: Path | None = None, state: str = "") -> None:
+    def __init__(self, path: Path | None = None, state: str = "", state_of: Callable[[], str] | None = None) -> None:
         super().__init__(SetRule, path)
-        self.state = state
+        self.state, self._state_of = state, state_of
         self._reported: set[tuple[str, str]] = set()
+
+    def refresh(self) -> bool:
+        """See ``LearnedStore.refresh``; the settings that scores depend on are looked at again, too."""
+        changed = super().refresh()
+        state = self._state_of() if self._state_of and self._learned else self.state
+        if changed or state != self.state:
+            self.state, self._reported = state, set()
+            return True
+        return False
 
     @staticmethod
     def key(source: AnswerSource, learned: str = "") -> str:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -14,11 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from prompts.errors import InvalidSetting
-from prompts.files import digest_of, locked, read_json, write_text_atomically
+from prompts.files import digest_of, file_state, locked, read_json, write_text_atomically
 from prompts.taxonomy import OUT_OF_SCOPE, Taxonomy
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
+
+log = logging.getLogger(__name__)
 
 # Default thresholds: of labels that share one probability, and of labels with a probability each.
 _SHARE, _PROBABILITY = 0.05, 0.5
@@ -172,6 +175,8 @@ def batch_calibration(
 class LearnedStore(Generic[Value]):
     """What was learned by model, strategy, prompt and taxonomy, in one JSON file, which need not exist.
 
+    The file is read once, so that a run over many texts has one rule; a service calls ``refresh``. Thread-safe.
+
     Args:
         kind: dataclass of a value.
         path: the file; without one nothing can be stored.
@@ -179,7 +184,25 @@ class LearnedStore(Generic[Value]):
 
     def __init__(self, kind: type[Value], path: Path | None) -> None:
         self._kind, self._path = kind, path
+        self._state = file_state(path) if path else None
         self._learned = self._read()
+
+    def refresh(self) -> bool:
+        """Read the file again if it has changed, and return whether it had; it costs a ``stat`` otherwise.
+
+        A damaged file is logged once, and what was read before stays in use. Answers that another thread is computing
+        meanwhile have the old values or the new ones.
+        """
+        state = file_state(self._path) if self._path else None
+        if state == self._state:
+            return False
+        try:
+            self._learned = self._read()
+            log.info("read again: %s", self._path)
+        except InvalidSetting as error:
+            log.error("not used, and the values before it stay in use: %s", error)
+        self._state = state  # of before the reading: a change during it is found by the next call
+        return True
 
     def get(self, key: str) -> Value | None:
         return self._learned.get(key)
@@ -196,6 +219,7 @@ class LearnedStore(Generic[Value]):
             self._learned = self._read() | dict(values)
             entries = {name: asdict(entry) for name, entry in self._learned.items()}
             write_text_atomically(self._path, json.dumps(entries, indent=2))
+            self._state = file_state(self._path)
 
     def _read(self) -> dict[str, Value]:
         if self._path is None or not self._path.exists():
@@ -221,6 +245,10 @@ class ThresholdStore:
     def get(self, key: str, mutually_exclusive: bool) -> LabelThreshold:
         learned = self._learned.get(key) or default(mutually_exclusive)
         return learned if self._threshold is None else replace(learned, threshold=self._threshold)
+
+    def refresh(self) -> bool:
+        """See ``LearnedStore.refresh``."""
+        return self._learned.refresh()
 
     def put(self, key: str, threshold: LabelThreshold) -> None:
         """Store a threshold; see ``LearnedStore.put``."""

@@ -17,7 +17,7 @@ from llm.embedded.cosine import TextEncoder
 from llm.embedded.label_tuning import LabelTuning, MadeFrom, load, tuned_path
 from llm.embedded.matcher import DIGITS, SHARE_OF_BEST, THRESHOLD, Matcher
 from prompts.errors import InvalidSetting
-from prompts.files import digest_of
+from prompts.files import digest_of, file_state
 from prompts.taxonomy import Taxonomy
 from prompts.taxonomy_places import Place, place_of
 from prompts.text import Text
@@ -52,24 +52,16 @@ class TuningFiles:
     def of(self, taxonomy: Taxonomy) -> LabelTuning | None:
         """The tuning of a taxonomy; None where there is none, or where it is outdated, which is logged once."""
         place = place_of(taxonomy)
-        state = _state(tuned_path(place.path)) if place else None
-        if place is None or state is None:
+        file = file_state(tuned_path(place.path)) if place else None
+        if place is None or file is None:
             return None
-        state = *state, taxonomy.labels_digest, place.descriptions
+        state = *file, taxonomy.labels_digest, place.descriptions
         with self._lock:
             known, found = self._read.get(place.path, (None, None))
             if known != state:
                 found = _opened(place, made_from(taxonomy, place, self._weights))
                 self._read[place.path] = state, found
         return found
-
-
-def _state(path: Path) -> tuple[object, ...] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _opened(place: Place, now: MadeFrom) -> LabelTuning | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,13 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from llm.calibration.prediction_sets import SetRule, SetStore
+from llm.classifier import AnswerSource
 from main import main
 from marquee.optimised_bulk import SMALL
+from marquee.prediction_sets import scoring_state
+from marquee.settings import read_settings
+from prompts import registry
 from tests.support.misbehaving import Endpoint, body, endpoint, says
 
 ROWS = 400
@@ -68,7 +74,8 @@ def test_most_rows_are_answered_by_the_certified_small_model(server: Endpoint) -
     assert sum(row["source"].startswith("Qwen/Qwen2-7B-Instruct") for row in found) == ROWS - sum(by_model)
     right = sum(row["labels"] == ["positive" if "loved" in row["text"] else "negative"] for row in found)
     assert right >= 0.9 * ROWS
-    assert "at most 10.0% of the rows differ from the system's labels, with a probability of 95%" in result.stderr
+    bound = "at most 10.0% of the different texts have other labels than the system's, with a probability of 95%"
+    assert bound in result.stderr
     assert f"{sum(by_model):,} rows by the small model" in result.stderr
     # Texts that the language model has labelled have its labels, whether or not the small one is sure of them.
     labelled = {row["text"].partition("viewer ")[2][:-1] for row in found if not row["source"].startswith(SMALL)}
@@ -118,6 +125,21 @@ def test_the_bound_holds_where_the_small_model_cannot_follow_the_teacher(server:
     assert summary["answered"]["Qwen/Qwen2-7B-Instruct"] > 0.7 * ROWS
     wrong = sum(row["labels"] != [by_chance(row["text"].partition("viewer ")[2][:-1])] for row in rows("out.jsonl"))
     assert wrong <= 0.1 * ROWS
+
+
+@pytest.mark.usefixtures("server")
+def test_a_run_with_a_small_model_has_no_prediction_sets_and_says_so() -> None:
+    settings, sentiment = read_settings(), registry.taxonomy("sentiment")
+    rule = SetRule(sentiment.names, 0.9, 100, 1, False, taxonomy=sentiment.versioned_name)
+    key = SetStore.key(AnswerSource(settings.model, sentiment.versioned_name))
+    SetStore(settings.coverage_path).put({key: replace(rule, state=scoring_state(settings))})
+    result = call("--out", "out.jsonl", "--budget", "400")
+    assert result.exit_code == 0, result.output
+    assert "no row has a prediction set; the calibration in var/coverage.json is for answers of one" in result.stderr
+    assert not {"set", "abstain"} & rows("out.jsonl")[0].keys()
+    alone = ("reviews.jsonl", "--taxonomy", "sentiment", "--out", "alone.jsonl")
+    assert CliRunner().invoke(main, ["bulk", *alone]).exit_code == 0
+    assert {"set", "abstain"} <= rows("alone.jsonl")[0].keys(), "the calibration is in force without --optimize"
 
 
 def test_errors_and_the_forecast(server: Endpoint, away: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pandas as pd
 import pyarrow.parquet
 import pytest
+import yaml
 from click.testing import CliRunner
 from flask.testing import FlaskClient
 
@@ -24,12 +27,20 @@ from marquee.settings import read_settings
 from service.app import create_app
 from service.services import Services
 from tests.bulk.words import read_lines
-from tests.support.process import service
+from tests.support.process import ROOT, service
 
 TOPICS = {
     "sport": ["The team won the match {}.", "She ran the marathon {}.", "The striker scored a goal {}."],
     "cooking": ["Fry the onions in butter {}.", "Bake the bread until it is brown {}.", "The soup needs salt {}."],
     "law": ["The court rejected the appeal {}.", "The judge signed the contract {}.", "A lawyer filed the suit {}."],
+}
+DRIFTED = {  # the same labels, with the words of another one
+    "sport": ["The verdict of the referee was appealed {}.", "The court of arbitration banned the club {}."],
+    "cooking": [
+        "The verdict on the stew: too little salt {}.",
+        "The jury tasted the pie and convicted it {}.",
+    ],
+    "law": ["The match between the two firms ended in a draw {}.", "The witness was grilled, then left to simmer {}."],
 }
 WHEN = ("on Monday", "in May", "last year", "this evening")
 YAML = "multi: {}\nlabels: [sport, cooking, law]\n"
@@ -210,23 +221,70 @@ def test_feedback_counts_right_labels_inside_and_outside_the_sets(client: FlaskC
     assert missed in metrics
 
 
-def test_a_served_calibration_is_in_the_answers_and_the_metrics(topics: Path) -> None:
+def test_a_running_service_uses_a_new_calibration_and_a_changed_one(topics: Path) -> None:
     import httpx2
 
-    call(*CALIBRATE, "--taxonomy", "topics.yaml")
     Path("taxonomies").mkdir()
     Path("topics.yaml").rename("taxonomies/topics.yaml")
     settings = {"TAXONOMIES": "taxonomies", "THRESHOLDS_PATH": "var/thresholds.json", "FEEDBACK_PATH": "f.sqlite"}
     paths = {f"MARQUEE_{name}": str(topics / path) for name, path in settings.items()}
     with service(MARQUEE_FEEDBACK="true", MARQUEE_LEARNED_PATH=str(topics / "learned"), **paths) as running:
         url = running.url
-        client = marquee.Client(url)
-        (found,) = client.classify([TEXT], marquee.load_taxonomy("taxonomies/topics.yaml"))
-        answer = httpx2.post(f"{url}/classify", json={"text": TEXT, "taxonomy": "topics"}, timeout=60).json()
-        metrics = httpx2.get(f"{url}/metrics", timeout=60).text
-    assert "cooking" in answer["set"]
-    assert found.set is None  # the client sends labels of its own: another taxonomy
-    assert 'marquee_coverage_target{taxonomy="topics"} 0.9' in metrics
+
+        def seen() -> tuple[Any, list[str]]:
+            """An answer, and the targets in the metrics."""
+            answer = httpx2.post(f"{url}/classify", json={"text": TEXT, "taxonomy": "topics"}, timeout=60).json()
+            lines = httpx2.get(f"{url}/metrics", timeout=60).text.splitlines()
+            return answer.get("set"), [line for line in lines if line.startswith("marquee_coverage_target{")]
+
+        assert seen() == (None, [])
+        for coverage in ("0.9", "0.8"):
+            calibrate = tuple(coverage if part == "0.9" else part for part in CALIBRATE)
+            call(*calibrate, "--taxonomy", "taxonomies/topics.yaml")
+            found, targets = seen()
+            assert "cooking" in found
+            assert targets == [f'marquee_coverage_target{{taxonomy="topics"}} {coverage}']
+        (answer,) = marquee.Client(url).classify([TEXT], marquee.load_taxonomy("taxonomies/topics.yaml"))
+    assert answer.set is None  # the client sends labels of its own: another taxonomy
+
+
+def test_texts_of_another_kind_lower_the_measured_coverage_until_the_alert_fires(client: FlaskClient) -> None:
+    def value(metric: str) -> float:
+        """The value of a metric, given with its labels; 0 where it is not there."""
+        lines = client.get("/metrics").get_data(as_text=True).splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{metric} ")), 0.0)
+
+    def covered() -> list[float]:
+        name = 'marquee_feedback_right_labels_total{in_set="%s",taxonomy="topics"}'
+        return [value(name % inside) for inside in ("true", "false")]
+
+    def a_day(texts: Mapping[str, Sequence[str]]) -> tuple[float, float]:
+        """The share of right labels in sets, and their number, after feedback on all texts: the alert's two sums."""
+        before = covered()
+        for name, lines in texts.items():
+            for line in lines:
+                for when in (*WHEN, "tonight", "in 1984", "on a Sunday", "in the end", "again"):
+                    text = {"text": line.format(when), "taxonomy": "topics"}
+                    assert client.post("/classify", json=text).status_code == 200
+                    assert client.post("/feedback", json={**text, "labels": [name]}).status_code == 200
+        inside, outside = (now - earlier for now, earlier in zip(covered(), before, strict=True))
+        return inside / (inside + outside), inside + outside
+
+    alerts = yaml.safe_load((ROOT / "observability" / "alerts.yml").read_text())
+    rules = {rule["alert"]: rule["expr"] for group in alerts["groups"] for rule in group["rules"]}
+    expression = " ".join(rules["MarqueeCoverageFell"].split())
+    found = re.search(r"< max by \(taxonomy\) \(marquee_coverage_target\) - ([0-9.]+) and .* > ([0-9]+)$", expression)
+    assert found
+    below, least = map(float, found.groups())
+    target = value('marquee_coverage_target{taxonomy="topics"}')
+    assert target == 0.9
+
+    def fires(share: float, count: float) -> bool:
+        return share < target - below and count > least
+
+    known, drifted = a_day(TOPICS), a_day(DRIFTED)
+    assert known[0] >= target
+    assert (fires(*known), fires(*drifted)) == (False, True), (known, drifted)
 
 
 def test_what_was_learned_has_a_calibration_of_its_own(topics: Path) -> None:

@@ -8,11 +8,17 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from llm.calibration.thresholds import LabelThreshold, ThresholdStore
+from marquee.backends import backend_of
+from marquee.factory import RequestOptions, language_model
 from marquee.settings import read_settings
+from prompts import registry
+from prompts.text import Text
 from service.access_control import AccessControl, Keys
 from service.app import create_app
 from service.services import build
 from tests.support.misbehaving import Endpoint, endpoint, says
+from tests.test_main import weighing_endpoint
 
 BODIES: list[tuple[str, dict[str, Any]]] = [
     ("/classify", {"text": "A war."}),
@@ -68,6 +74,25 @@ def test_keys_share_answers_where_the_setting_says_so(
 def test_without_keys_there_is_one_scope(model: Endpoint, away: Path) -> None:
     http, tokens = client(model, away, locked=False)
     assert [cached(http, *BODIES[0], token) for token in ("", tokens["ada"], tokens["bob"])] == [False, True, True]
+
+
+def test_a_threshold_learned_meanwhile_applies_to_a_response_that_was_cached(away: Path) -> None:
+    with endpoint(weighing_endpoint()) as running:
+        settings = read_settings(
+            openai_base_url=running.url, model="m", strategy="label_tokens", thresholds_path=away / "t.json",
+            cache_path=away / "c", probe_path=away / "p",
+        )  # fmt: skip
+        http, body = create_app(build(settings)).test_client(), {"text": "A war.", "taxonomy": "sentiment"}
+        before = [http.post("/classify", json=body).get_json() for _ in range(3)]
+        assert [one["cached"] for one in before] == [False, True, True]
+        model = language_model(backend_of(settings), settings, RequestOptions(), ThresholdStore())
+        sentiment = registry.taxonomy("sentiment")
+        key, other = model.threshold_key(Text("A war."), sentiment), sentiment.names[-1]
+        assert before[0]["labels"] != [other]
+        ThresholdStore(settings.thresholds_path).put(key, LabelThreshold(0.05, {other: 50.0}))
+        after = [http.post("/classify", json=body).get_json() for _ in range(3)]
+    assert [one["labels"] for one in after] == [[other]] * 3
+    assert [one["cached"] for one in after] == [False, True, True]
 
 
 def test_a_key_made_again_under_the_same_name_finds_nothing_of_the_old_one(model: Endpoint, away: Path) -> None:

@@ -120,6 +120,22 @@ def test_a_rule_is_for_one_source_and_one_state(tmp_path: Path, caplog: pytest.L
     ]
 
 
+def test_a_refreshed_store_has_the_rules_and_the_settings_of_now(tmp_path: Path) -> None:
+    path, states = tmp_path / "coverage.json", ["now"]
+    store = SetStore(path, states[-1], lambda: states[-1])
+    assert store.added([ANSWER]) == [ANSWER]
+    SetStore(path).put({SetStore.key(SOURCE): one_rule(state="now")})
+    assert store.added([ANSWER]) == [ANSWER], "without a refresh, all answers of a run have the same rules"
+    store.refresh()
+    assert store.added([ANSWER])[0].set == ("a",)
+    states.append("later")  # such as other thresholds: the scores are not those of the calibration any more
+    store.refresh()
+    assert store.added([ANSWER]) == [ANSWER]
+    SetStore(path).put({SetStore.key(SOURCE): one_rule(state="later")})
+    store.refresh()
+    assert store.added([ANSWER])[0].set == ("a",)
+
+
 def test_a_damaged_file_is_an_error_that_names_it(tmp_path: Path) -> None:
     path = tmp_path / "coverage.json"
     path.write_text('{"a": {"labels": 1}}')

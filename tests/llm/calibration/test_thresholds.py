@@ -1,5 +1,6 @@
 """From scores to labels: thresholds, learnt and set, and the label-free correction of bias."""
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 
@@ -118,6 +119,35 @@ def test_a_damaged_file_is_told_and_no_file_is_no_fault(tmp_path: Path) -> None:
     assert ThresholdStore(tmp_path / "none.json").get("x", mutually_exclusive=False).threshold == 0.5
     with pytest.raises(InvalidSetting, match="MARQUEE_THRESHOLDS_PATH"):
         ThresholdStore().put("x", LabelThreshold(0.1))
+
+
+def test_a_changed_file_is_read_again_where_the_owner_of_the_store_says_so(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "thresholds.json"
+    store = ThresholdStore(path)
+
+    def threshold() -> float:
+        return store.get("k", mutually_exclusive=False).threshold
+
+    assert not store.refresh()
+    for value in (0.3, 0.7):  # the file is new, then replaced
+        before = threshold()
+        ThresholdStore(path).put("k", LabelThreshold(value))
+        assert threshold() == before, "a run that does not refresh has one rule for all texts"
+        assert store.refresh()
+        assert threshold() == value
+        assert not store.refresh()
+    path.write_text("{")
+    with caplog.at_level(logging.ERROR):
+        assert [store.refresh(), store.refresh()] == [True, False]
+    assert threshold() == 0.7, "a damaged file leaves what was read before"
+    assert [record.getMessage() for record in caplog.records] == [
+        f"not used, and the values before it stay in use: {path}:1 is not JSON; correct the file or delete it"
+    ]
+    path.unlink()
+    assert store.refresh()
+    assert threshold() == 0.5, "no file, no threshold"
 
 
 @pytest.mark.parametrize("separate", [False, True])
