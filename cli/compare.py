@@ -48,10 +48,16 @@ def compare(run_a: Path, run_b: Path, common: bool, margin: float | None, as_jso
 
 def print_comparison(result: Comparison) -> None:
     """Print the differences between two runs, and the verdict."""
-    from eval.significance import RESAMPLES, SWAPS
-
     a, b = result.pair.a, result.pair.b
     click.echo(f"A  {a.system}  ({a.folder})\nB  {b.system}  ({b.folder})")
+    print_differences(result)
+
+
+def print_differences(result: Comparison) -> None:
+    """Print them without the folders of the runs, which may be temporary."""
+    from eval.significance import RESAMPLES, SWAPS
+
+    a = result.pair.a
     click.echo(f"{len(a):,} texts in {len(set(a.groups)):,} groups", nl=False)
     click.echo(f"; 95% interval of {RESAMPLES:,} paired resamples; p of {SWAPS:,} swaps, Holm-corrected\n")
     for note in result.pair.notes:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from cli.arguments import PATH, command_line, json_option, print_json, print_table, say
-from cli.compare import print_comparison
+from cli.compare import print_differences
 from cli.group import examples
 from cli.names import complete_taxonomy
 
@@ -127,10 +127,15 @@ def _print(outcome: LearningOutcome, taxonomy: Taxonomy) -> None:
         click.echo("\nno candidate is better than today's answers; nothing is put in force")
         return
     click.echo(f"\nheld-out texts; A: today's answers, B: {outcome.chosen}\n")
-    print_comparison(outcome.comparison)
+    print_differences(outcome.comparison)
     click.echo(outcome.gated.summary)
     version = outcome.version
     click.echo(f"version {version.name} is in force ({version.path})" if version else "nothing is put in force")
+
+
+def _without_folders(comparison: dict[str, Any]) -> dict[str, Any]:
+    """The comparison without the folders of its runs, which are gone, or in the folder of the version."""
+    return comparison | {side: {"system": comparison[side]["system"]} for side in ("a", "b")}
 
 
 def _print_json(outcome: LearningOutcome) -> None:
@@ -142,7 +147,7 @@ def _print_json(outcome: LearningOutcome) -> None:
             "notes": outcome.notes,
             "selection": outcome.selection,
             "chosen": outcome.chosen or None,
-            "comparison": outcome.comparison.as_json() if outcome.comparison else None,
+            "comparison": _without_folders(outcome.comparison.as_json()) if outcome.comparison else None,
             "gate": asdict(outcome.gated) if outcome.gated else None,
             "version": outcome.version.name if outcome.version else None,
         }

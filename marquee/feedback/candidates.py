@@ -15,6 +15,7 @@ from llm.few_shot import StaticExamples
 from marquee.feedback.judged import JudgedText
 from marquee.feedback.learned import LearnedParts, write_examples
 from marquee.feedback.versions import EXAMPLES, HEAD, THRESHOLD, LearnedManifest, LearnedVersion
+from marquee.review.picking import pick
 from prompts.taxonomy import Taxonomy
 from prompts.template import FewShotExample
 
@@ -102,7 +103,7 @@ def _examples(material: LearningMaterial) -> Iterator[LearnedCandidate | str]:
     if not corrected:
         yield "no few-shot examples: texts of corrections are not stored (MARQUEE_FEEDBACK_TEXTS)"
         return
-    chosen = diverse(corrected, MOST_EXAMPLES)
+    chosen = _diverse(corrected, MOST_EXAMPLES)
     shown = tuple(FewShotExample(one.text, one.labels) for one in chosen if one.text)
     parts = LearnedParts(_unpublished(material), examples=StaticExamples(shown, material.taxonomy.name))
     labels = {one.digest: one.labels for one in chosen}
@@ -111,23 +112,12 @@ def _examples(material: LearningMaterial) -> Iterator[LearnedCandidate | str]:
     )
 
 
-def diverse(judged: Sequence[JudgedText], most: int) -> list[JudgedText]:
-    """Texts far from each other by MiniLM, those with labels that no chosen one has first.
-
-    Greedy k-centre selection (Gonzalez 1985), from the first text on.
-    """
-    import numpy as np
-
+def _diverse(judged: Sequence[JudgedText], most: int) -> list[JudgedText]:
+    """Texts far from each other by MiniLM, those with labels that no chosen one has first."""
     from similarity.encoders.minilm import MiniLM
 
     vectors = MiniLM().encode([one.text.joined for one in judged if one.text])
-    chosen, seen = [0], set(judged[0].labels)
-    while len(chosen) < min(most, len(judged)):
-        distances = 1 - (vectors @ vectors[chosen].T).max(axis=1)
-        distances += [len(set(one.labels) - seen) for one in judged]
-        distances[chosen] = -np.inf
-        chosen.append(int(distances.argmax()))
-        seen |= set(judged[chosen[-1]].labels)
+    chosen = pick([0.0] * len(judged), vectors, most, 1.0, [one.labels for one in judged])
     return [judged[place] for place in chosen]
 
 

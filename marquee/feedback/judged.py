@@ -129,8 +129,8 @@ def _parted(
         reasons = "".join(f"; {count} with {reason}" for reason, count in skipped.items())
         sizes = ", ".join(f"{len(part)} {name.replace('_', ' ')}" for name, part in parts.items())
         raise InvalidDataset(
-            f"{taxonomy.name} has usable feedback on {len(judged)} texts ({sizes}){reasons}; learn needs "
-            f"{LEAST_TEXTS}, and {_LEAST_OF_PART} of each part"
+            f"{taxonomy.name} has usable feedback on {len(judged)} text{'s' * (len(judged) != 1)} ({sizes}){reasons}; "
+            f"learn needs {LEAST_TEXTS}, and {_LEAST_OF_PART} of each part"
         )
     fit, selection, last = (tuple(sorted(part, key=lambda one: one.digest)) for part in parts.values())
     return JudgedTexts(fit, selection, last, with_texts, dict(skipped))

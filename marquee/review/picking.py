@@ -89,17 +89,22 @@ def decision_threshold(answers: Iterable[tuple[Collection[str], Mapping[str, flo
     return float(np.clip((lower + places[place]) / 2, 0.01, 0.99))
 
 
-def pick(doubts: Sequence[float], vectors: NDArray[np.float32], most: int, diversity: float = DIVERSITY) -> list[int]:
+def pick(
+    doubts: Sequence[float], vectors: NDArray[np.float32], most: int, diversity: float = DIVERSITY,
+    labels: Sequence[Collection[str]] = (),
+) -> list[int]:  # fmt: skip
     """Choose texts by maximal marginal relevance (Carbonell and Goldstein 1998), with the doubt as relevance.
 
     Each choice maximises ``(1 - diversity) * doubt - diversity * similarity``, where the similarity is the highest
-    cosine to a text that is chosen already. Of equal values the first counts.
+    cosine to a text that is chosen already. Of equal values the first counts. With ``labels``, texts with most labels
+    that no chosen text has come first.
 
     Args:
         doubts: uncertainty of each text, from 0 to 1.
         vectors: of the texts, of length 1, shape (texts, dimension).
         most: maximum number of texts.
-        diversity: from 0 (only doubt) to 1 (only diversity).
+        diversity: from 0 (only doubt) to 1 (only diversity: k-centre selection, Gonzalez 1985).
+        labels: of each text, where they count.
 
     Returns:
         Places of the chosen texts, in the order of choice.
@@ -107,9 +112,13 @@ def pick(doubts: Sequence[float], vectors: NDArray[np.float32], most: int, diver
     relevance = (1 - diversity) * np.asarray(doubts, np.float64)
     nearest = np.full(len(relevance), -1.0)
     chosen: list[int] = []
+    seen: set[str] = set()
     while len(chosen) < min(most, len(relevance)):
         values = relevance - diversity * nearest
+        if labels:  # a label counts more than the largest difference of the other two
+            values += [4 * len(set(own) - seen) for own in labels]
         values[chosen] = -np.inf
         chosen.append(int(values.argmax()))
         nearest = np.maximum(nearest, vectors @ vectors[chosen[-1]])
+        seen |= set(labels[chosen[-1]]) if labels else set()
     return chosen

@@ -57,6 +57,14 @@ def test_the_choice_is_the_same_each_time_and_has_each_text_once() -> None:
     assert pick([], np.zeros((0, 3), np.float32), 9) == []
 
 
+def test_texts_with_labels_that_no_chosen_one_has_come_first() -> None:
+    vectors = np.eye(5, dtype=np.float32)
+    vectors[2] = vectors[1]  # equal texts with different labels
+    labels = [("a",), ("b",), ("c",), ("a",), ("a", "b")]
+    assert pick([0.0] * 5, vectors, 2, 1.0, labels) == [4, 2], "two labels, then the only other one"
+    assert pick([0.0] * 5, vectors, 5, 1.0, labels) == [4, 2, 0, 3, 1], "then the texts that differ most"
+
+
 def test_the_most_doubtful_text_is_first() -> None:
     assert pick([0.1, 0.9, 0.3], np.eye(3, dtype=np.float32), 1) == [1]
 
