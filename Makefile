@@ -103,6 +103,10 @@ bench-gpu: .venv/run ## texts per second of Qwen2-7B's architecture on one NVIDI
 bench-coverage: .venv/dev ## coverage of prediction sets of the embedded classifier (DATA=folder of families)
 	@$(BIN)/python -m benchmarks.coverage --data $(DATA)
 
+.PHONY: bench-optimised-bulk
+bench-optimised-bulk: .venv/dev ## calls of `bulk --optimize`, and its true error (DATA=folder of families, ARGS=options)
+	@$(BIN)/python -m benchmarks.optimised_bulk --data $(DATA) $(ARGS)
+
 .PHONY: bench-lora
 bench-lora: .venv/dev ## generalization of LoRA training to films outside the training data (DATA=TMDB's file)
 	@$(BIN)/python -m benchmarks.lora $(if $(DATA),--data $(DATA))

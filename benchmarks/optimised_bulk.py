@@ -1,13 +1,14 @@
 """Bulk labelling that trains its own small model: calls of the teacher, and the true error of the small model.
 
 ``FOLDER`` has families of texts as ``main.py evaluate --suite`` reads them. The table is made of rows of one family or
-of several, whose labels are put together. The teacher is a language model, or a baseline that is fitted to other rows::
+of several, whose labels are put together. The teacher is a language model, or a baseline that is fitted to them::
 
     python -m benchmarks.optimised_bulk --data FOLDER
     python -m benchmarks.optimised_bulk --data FOLDER --family dbpedia14 --rows 2000 --teacher llm --max-error 0.1
 
 Every run is complete: each row is written. Then the teacher labels the rows that the small model has answered, so the
-error is counted and not estimated. A run that was interrupted is resumed by the same command.
+error is counted and not estimated. A run that was interrupted is resumed by the same command where the table and the
+teacher are the same.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from prompts.taxonomy_file import as_yaml
 from prompts.text import Text
 from tabular import strict_rows
 
-FAMILIES = ("dbpedia14", "support_tickets_bitext")
+FAMILIES = ("dbpedia14",)
 STAND_IN = "tfidf-lr"
 """The baseline that takes the place of a language model."""
 _PATIENCE = 60.0  # seconds
@@ -97,60 +98,54 @@ class Compared:
 @click.command(context_settings=COMMAND)
 @click.option("--data", type=click.Path(path_type=Path, exists=True), required=True, help="Folder of families.")
 @click.option("--family", "names", multiple=True, default=FAMILIES, show_default=True, help="Family; repeat it.")
-@click.option("--rows", default=20_000, show_default=True, help="Rows of the table.")
-@click.option("--characters", default=80, show_default=True, help="Texts are cut to so many characters.")
-@click.option("--teacher", help=f"Name of a system.  [default: {STAND_IN}, fitted to other rows]")
+@click.option("--rows", type=int, help="Rows of the table, drawn at random.  [default: all]")
+@click.option("--characters", default=100, show_default=True, help="Texts are cut to so many characters.")
+@click.option("--teacher", help=f"Name of a system.  [default: {STAND_IN}, fitted to the train split]")
 @click.option("--max-error", "errors", multiple=True, type=float, default=(0.05,), show_default=True, help="Repeat it.")
 @click.option("--budget", default=1_000, show_default=True, help="As that of `main.py bulk`.")
 @click.option("--check", type=int, help="Rows of the small model to compare.  [default: all]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("var/bench-optimised-bulk"), show_default=True)
 def main(
-    data: Path, names: Sequence[str], rows: int, characters: int, teacher: str | None, errors: Sequence[float],
+    data: Path, names: Sequence[str], rows: int | None, characters: int, teacher: str | None, errors: Sequence[float],
     budget: int, check: int | None, out: Path,
 ) -> None:  # fmt: skip
     """Label a table by an optimised run for each error bound, and compare its answers with the teacher's."""
     make_folder(out)
     taxonomy, examples = joined(data, names, characters)
-    task = _task(out, taxonomy, examples, rows, teacher)
-    click.echo(f"{', '.join(names)}: {rows:,} rows, {len(taxonomy.names)} labels; teacher {task.teacher}\n")
+    table_rows = examples[:rows]
+    task = _task(out, taxonomy, table_rows, teacher or _stand_in(out, taxonomy, examples))
+    click.echo(f"{', '.join(names)}: {len(table_rows):,} rows, {len(taxonomy.names)} labels; teacher {task.teacher}\n")
     measured = [(error, _measured(task, out, OptimisePlan(error, budget=budget), check)) for error in errors]
     click.echo(table(_HEADER, [found.cells(error) for error, found in measured]))
 
 
 def joined(data: Path, names: Sequence[str], characters: int) -> tuple[Taxonomy, list[Example]]:
-    """The labels of all families, and their texts in random order, each once; those of the test split come first.
-
-    The table is made of the first texts, and needs no labels. So the stand-in is fitted to texts of other splits.
-    """
+    """The labels of all families, and their texts outside the test split in random order, each once."""
     labels, examples = dict[str, Label](), dict[str, Example]()
-    order = random.Random(0)
-    for splits in (("test",), ("train", "validation")):
-        found = []
-        for family in families(data, names):
-            labels |= {label.name: label for label in family.taxonomy.labels}
-            found += [replace(one, id=f"{family.name}-{one.id}") for split in splits
-                      for one in family.load(split).dataset.examples]  # fmt: skip
-        order.shuffle(found)
-        for one in found:
-            text = one.text.body[:characters]
-            examples.setdefault(text, replace(one, text=Text(text), split=""))
-    return Taxonomy.of(list(labels.values()), name="table", multi=False), list(examples.values())
+    for family in families(data, names):
+        labels |= {label.name: label for label in family.taxonomy.labels}
+        for split in ("train", "validation"):
+            for one in family.load(split).dataset.examples:
+                text = one.text.body[:characters]
+                examples.setdefault(text, replace(one, id=f"{family.name}-{one.id}", text=Text(text)))
+    found = list(examples.values())
+    random.Random(0).shuffle(found)
+    return Taxonomy.of(list(labels.values()), name="table", multi=False), found
 
 
-def _task(out: Path, taxonomy: Taxonomy, examples: Sequence[Example], rows: int, teacher: str | None) -> Task:
-    """Write the table, and fit the stand-in to the other rows where no teacher is given."""
-    if rows > len(examples):
-        raise click.ClickException(f"the families have {len(examples):,} different texts, and --rows is {rows:,}")
-    lines = (json.dumps({"text": one.text.body}, ensure_ascii=False) + "\n" for one in examples[:rows])
+def _stand_in(out: Path, taxonomy: Taxonomy, examples: Sequence[Example]) -> str:
+    """Fit the stand-in; as no answer is compared with the true labels, it may label the texts that it has learned."""
+    training, validation = ([one for one in examples if one.split == split] for split in ("train", "validation"))
+    train(TrainingPlan(STAND_IN), taxonomy, training, validation, out / STAND_IN)
+    return f"{STAND_IN}:{out / STAND_IN}"
+
+
+def _task(out: Path, taxonomy: Taxonomy, examples: Sequence[Example], teacher: str) -> Task:
+    """Write the table."""
+    lines = (json.dumps({"text": one.text.body}, ensure_ascii=False) + "\n" for one in examples)
     write_text_atomically(out / "table.jsonl", "".join(lines))
     write_text_atomically(out / "table.yaml", as_yaml(taxonomy))
-    if teacher is None:
-        others = examples[rows:]
-        if len(others) < 1_000:
-            raise click.ClickException(f"{len(others):,} rows are left to fit {STAND_IN} to; give fewer --rows")
-        part = len(others) // 5
-        train(TrainingPlan(STAND_IN), taxonomy, others[part:], others[:part], out / STAND_IN)
-    return Task(out / "table.jsonl", out / "table.yaml", teacher or f"{STAND_IN}:{out / STAND_IN}")
+    return Task(out / "table.jsonl", out / "table.yaml", teacher)
 
 
 def _measured(task: Task, out: Path, plan: OptimisePlan, check: int | None) -> Compared:

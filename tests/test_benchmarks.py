@@ -15,7 +15,7 @@ import torch
 from click import Command
 from click.testing import CliRunner, Result
 
-from benchmarks import cold_start, hierarchies
+from benchmarks import cold_start, hierarchies, optimised_bulk
 from benchmarks import embedded as embedded_benchmark
 from benchmarks import taxonomies as taxonomies_benchmark
 from benchmarks.constants import Family
@@ -217,6 +217,28 @@ def test_evidence_for_the_lint(tmp_path: Path, embedded: Matcher, monkeypatch: p
     result = CliRunner().invoke(taxonomies_benchmark.main, [str(tmp_path)], catch_exceptions=False)
     assert "| agnews | 3 | 3 | 1.00 |" in result.output
     assert sum("100%" in line for line in result.output.splitlines()) >= 1
+
+
+def test_an_optimised_run_is_complete_and_compared_with_its_teacher(tmp_path: Path) -> None:
+    words = {"sport": ("won the match", "scored a goal"), "cooking": ("fried the onions", "baked the bread")}
+    rows = [
+        {
+            "id": str(number), "text": f"Person {number} {words[name][number % 3 // 2]} in {1900 + number}.",
+            "labels": [name], "split": "validation" if number % 7 == 6 else "train",
+        }
+        for number in range(240) for name in [list(words)[number % 2]]
+    ]  # fmt: skip
+    (tmp_path / "days.labels.json").write_text(json.dumps({"labels": [{"name": name} for name in words]}))
+    (tmp_path / "days.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    options = ["--family", "days", "--max-error", "0.1", "--budget", "200", "--rows", "220", "--out", str(tmp_path)]
+    done = CliRunner().invoke(optimised_bulk.main, ["--data", str(tmp_path), *options])
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("days: 220 rows, 2 labels; teacher tfidf-lr:")
+    cells = [cell.strip() for cell in done.stdout.splitlines()[-1].strip("| ").split("|")]
+    calls, small = int(cells[1].removesuffix(" of 220")), int(cells[5])
+    assert calls + small == 220
+    assert small > 0
+    assert float(cells[-1].rstrip("%")) <= 10
 
 
 def test_taxonomy_files_of_labelled_sets_have_their_levels(tmp_path: Path) -> None:
