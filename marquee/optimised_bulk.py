@@ -47,7 +47,8 @@ SMALL = f"trained/{KIND}"
 """The name of the head in the rows that it answers."""
 POOL = 4_000  # texts for which the head is certified
 LEAST = 200  # different texts below which the teacher labels all of them at little more cost
-_FIRST = 64  # labels of the first training; each further one has twice as many
+_FIRST = 64  # labels of the first training, at least; each further one has twice as many
+_FIRST_SHARE = 20  # a twentieth of the sample for the first training: fewer labels tell little about the gain of more
 _GAIN = 0.01  # of the head's quality, below which it gets no more labels
 _LEAST_TARGET = 0.01  # of the certification; a table of few texts may permit that all of the rest differ
 _ANSWERS, _HEAD, _RESULT, _MANIFEST = "answers.sqlite", "head", "optimized.json", "manifest.json"
@@ -158,7 +159,8 @@ def forget(job: Job) -> None:
 def _certified(
     job: Job, plan: OptimisePlan, folder: Path, sample: Sequence[Text], teacher: BulkTeacher, log: OnNote
 ) -> Optimised:
-    fitted, trained, quality = _trained(job, sample[: min(plan.budget, len(sample)) // 2], teacher, plan.seed, log)
+    most = min(plan.budget, len(sample)) // 2
+    fitted, trained, quality = _trained(job, sample[:most], len(sample), teacher, plan.seed, log)
     fitted.save(folder / _HEAD)
     head = load(folder / _HEAD)  # as it answers later, in half precision
     certified, labelled = _margin(job, plan, head, sample, trained, teacher)
@@ -176,10 +178,10 @@ def _certified(
 
 
 def _trained(
-    job: Job, texts: Sequence[Text], teacher: BulkTeacher, seed: int, log: OnNote
+    job: Job, texts: Sequence[Text], sampled: int, teacher: BulkTeacher, seed: int, log: OnNote
 ) -> tuple[FittedTable, int, float]:
     """The head, the number of its labels, and its quality; the labels are doubled while that helps."""
-    size, before = min(_FIRST, len(texts)), -1.0
+    size, before = min(max(_FIRST, sampled // _FIRST_SHARE), len(texts)), -1.0
     plan = TrainingPlan(KIND, seed=seed, data=job.source.files[0].name, teacher={"spec": job.classifier.spec})
     while True:
         fitted = fit_table(plan, job.taxonomy, _examples(job, texts[:size], teacher))
