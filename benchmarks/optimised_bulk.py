@@ -28,6 +28,7 @@ from bulk.run import run
 from eval.baselines import TrainingPlan, train
 from eval.datasets import Example
 from eval.datasets.families import families
+from eval.shared_vectors import sharing
 from llm.classifier import Classifier
 from marquee.bulk_jobs import BulkRequest
 from marquee.optimised_bulk import SMALL, Optimised, OptimisePlan, optimised
@@ -115,7 +116,8 @@ def main(
     table_rows = examples[:rows]
     task = _task(out, taxonomy, table_rows, teacher or _stand_in(out, taxonomy, examples))
     click.echo(f"{', '.join(names)}: {len(table_rows):,} rows, {len(taxonomy.names)} labels; teacher {task.teacher}\n")
-    measured = [(error, _measured(task, out, OptimisePlan(error, budget=budget), check)) for error in errors]
+    with sharing():
+        measured = [(error, _measured(task, out, OptimisePlan(error, budget=budget), check)) for error in errors]
     click.echo(table(_HEADER, [found.cells(error) for error, found in measured]))
 
 

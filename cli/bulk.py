@@ -162,6 +162,11 @@ def bulk(
             _forecast(request, spending.cap(), optimizing, as_json)
         elif batch_file:
             _write_requests(request, batch_file, as_json)
+        elif optimizing.optimize:
+            from eval.shared_vectors import sharing
+
+            with sharing():  # the small model learns from a growing part of the texts that it answers later
+                _label(request, overwrite, retry_failed, spending.cap(), optimizing, as_json)
         else:
             _label(request, overwrite, retry_failed, spending.cap(), optimizing, as_json)
     except KeyboardInterrupt:
