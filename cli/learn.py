@@ -98,17 +98,22 @@ def _answering(settings: Settings, trained: Path | None, judged: JudgedTexts) ->
     from marquee.feedback.learned import versions_of
     from marquee.feedback.learning import Answering
 
-    learned = versions_of(settings).get
+    model = load(trained) if trained else None
+    versions = versions_of(settings, model)
+    learned = versions.get
     if not judged.with_texts:
         texts = (*judged.fit, *judged.selection, *judged.held_out)
         recorded = RecordedAnswers({one.digest: one.answer for one in texts if one.answer})
-        return Answering(recorded, lambda shown: recorded, learned)
-    models, plain = create(settings, load(trained) if trained else None), RequestOptions()
+        return Answering(recorded, lambda shown: recorded, learned, versions.trained)
+    models, plain = create(settings, model), RequestOptions()
     if problem := models.check():
         raise click.ClickException(f"the classifier cannot answer: {problem.detail}")
     models.load()
     return Answering(
-        models.classifier_for(plain), lambda shown: models.classifier_for(replace(plain, examples=shown)), learned
+        models.classifier_for(plain),
+        lambda shown: models.classifier_for(replace(plain, examples=shown)),
+        learned,
+        versions.trained,
     )
 
 

@@ -236,7 +236,7 @@ def build(settings: Settings, trained: Classifier | None = None) -> Services:
             films.open()
 
     registry.prompts()  # a folder that cannot be read is an error at the start
-    learned = versions_of(settings) if settings.feedback or settings.learned_path.exists() else None
+    learned = versions_of(settings, trained) if settings.feedback or settings.learned_path.exists() else None
     classifier_for = with_learned(models.classifier_for, learned) if learned else models.classifier_for
     services = partial(
         Services, classifier_for, models.check, load, taxonomy=models.taxonomy.name,

@@ -219,6 +219,7 @@ def test_evidence_for_the_lint(tmp_path: Path, embedded: Matcher, monkeypatch: p
     assert sum("100%" in line for line in result.output.splitlines()) >= 1
 
 
+@pytest.mark.slow
 def test_an_optimised_run_is_complete_and_compared_with_its_teacher(tmp_path: Path) -> None:
     words = {"sport": ("won the match", "scored a goal"), "cooking": ("fried the onions", "baked the bread")}
     rows = [

@@ -174,6 +174,18 @@ class Trained:
     def name(self) -> str:
         return f"trained/{self.kind}"
 
+    @cached_property
+    def version(self) -> str:
+        """12 hex digits of what it was made from: kind, labels, texts, settings and seed of the training.
+
+        All models of a kind have one name. What is learned about the answers of one of them is stored with this.
+        """
+        data = self.manifest.get("data", {})
+        parts = [self.kind, self.taxonomy.as_json(), self.decoding.as_json()]
+        parts += [data.get(split, {}).get("digest") for split in ("train", "validation")]
+        parts += [self.manifest.get(name) for name in ("seed", "settings", "teacher")]
+        return digest_of(json.dumps(parts, sort_keys=True), 12)
+
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; raises ``OtherTaxonomy`` for other labels than those of the training."""
         self._check_labels(taxonomy)

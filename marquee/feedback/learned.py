@@ -47,10 +47,15 @@ class LearnedParts:
     head: Classifier | None = None
     labels: tuple[Label, ...] = ()
 
-    def fits(self, taxonomy: Taxonomy) -> bool:
-        """Whether this version answers for a taxonomy: its labels are those of the learning."""
+    def fits(self, taxonomy: Taxonomy, trained: str = "") -> bool:
+        """Whether this version answers for a taxonomy: its labels are those of the learning.
+
+        A threshold is for the scores of one model, so for no other training of the same kind (``trained``).
+        """
         made = self.version.manifest
         same = (taxonomy.names, taxonomy.multi) == (made.labels, made.multi)
+        if self.threshold is not None and made.trained != trained:
+            return False
         return same and (self.head is None or taxonomy.labels == self.labels)
 
     def relabelled(self, prediction: Prediction, taxonomy: Taxonomy) -> Prediction:
@@ -75,10 +80,12 @@ class LearnedVersions:
         folder: has a folder per taxonomy.
         texts_of: gives the texts of stored feedback by their digests, for few-shot examples.
         admission: limit on requests that wait for a head.
+        trained: version of the trained model that answers; empty where another model does.
     """
 
-    def __init__(self, folder: Path, texts_of: TextsOf, admission: Admission | None = None) -> None:
+    def __init__(self, folder: Path, texts_of: TextsOf, admission: Admission | None = None, trained: str = "") -> None:
         self.folder, self._texts_of, self._admission = folder, texts_of, admission or Admission(None)
+        self.trained = trained
         self._loaded: dict[str, tuple[_Stamp, LearnedParts | None]] = {}
         self._lock = threading.Lock()
 
@@ -89,7 +96,7 @@ class LearnedVersions:
         if stamp != known:
             with self._lock:
                 parts = self._reloaded(taxonomy.name, versions, stamp)
-        return parts if parts and parts.fits(taxonomy) else None
+        return parts if parts and parts.fits(taxonomy, self.trained) else None
 
     def name(self, taxonomy: Taxonomy) -> str:
         """The version in force, such as ``tmdb/000002``; empty for none."""
@@ -104,6 +111,12 @@ class LearnedVersions:
             version = versions.current()
             parts = load_version(version, self._texts_of, self._admission) if version else None
             log.info("learned from feedback on %s: %s", name, f"version {version.name}" if version else "nothing")
+            if parts and parts.threshold and parts.version.manifest.trained != self.trained:
+                log.warning(
+                    "learned from feedback on %s: version %s is not used: its threshold is for another model than the "
+                    "one that answers; run `main.py learn` again, with --trained where `serve` has it", name,
+                    parts.version.name,
+                )  # fmt: skip
         except (MarqueeError, OSError) as error:
             log.error("learned from feedback on %s: the new version cannot be used: %s", name, error)
         self._loaded[name] = stamp, parts
@@ -150,14 +163,15 @@ def with_learned(classifier_for: ClassifierFor, versions: LearnedVersions) -> Cl
     return chosen
 
 
-def versions_of(settings: Settings) -> LearnedVersions:
-    """The versions of the settings."""
+def versions_of(settings: Settings, trained: Classifier | None = None) -> LearnedVersions:
+    """The versions of the settings, for answers of their classifier, or of a trained one in its place."""
     store = store_of(settings)
 
     def texts() -> Mapping[str, Text]:
         return {one.digest: one.text for one in store.entries() if one.text} if store.path.exists() else {}
 
-    return LearnedVersions(settings.learned_path, texts, Admission(settings.max_pending))
+    version = str(getattr(trained, "version", ""))  # of ``eval.baselines.Trained``, which the service need not load
+    return LearnedVersions(settings.learned_path, texts, Admission(settings.max_pending), version)
 
 
 def load_version(version: LearnedVersion, texts_of: TextsOf, admission: Admission | None = None) -> LearnedParts:

@@ -42,11 +42,13 @@ class Answering:
         inner: the classifier of the settings, without what was learned.
         with_examples: the same with other few-shot examples.
         learned: what is in force for a taxonomy.
+        trained: version of the trained model that ``inner`` is; empty for another one.
     """
 
     inner: Classifier
     with_examples: Callable[[StaticExamples], Classifier]
     learned: Callable[[Taxonomy], LearnedParts | None]
+    trained: str = ""
 
     @property
     def today(self) -> Classifier:
@@ -171,6 +173,7 @@ class Learning:
             sample.source.strategy, self.judged.counts, outcome.selection,
             {"margin": gated.margin, "summary": gated.summary, "differences": [asdict(d) for d in gated.differences]},
             datetime.now(UTC).isoformat(timespec="seconds"), current.name if current else "", parts_of_version(new),
+            self.answering.trained,
         )  # fmt: skip
 
     def _answered(self, judged: Sequence[JudgedText]) -> tuple[list[JudgedText], list[Prediction]]:

@@ -41,6 +41,7 @@ class LearnedManifest:
         made: ISO 8601 time in UTC.
         previous: the version in force before; empty for none.
         files: SHA-256 of the parts by name.
+        trained: version of the trained model whose answers it changes (``Trained.version``); empty for other models.
         format: format of the folder.
     """
 
@@ -56,6 +57,7 @@ class LearnedManifest:
     made: str
     previous: str
     files: Mapping[str, str]
+    trained: str = ""
     format: int = FORMAT
 
 

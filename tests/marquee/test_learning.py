@@ -345,6 +345,24 @@ def test_other_labels_and_models_are_answered_as_before(tmp_path: Path) -> None:
     assert parts.relabelled(answer(39), TOPICS).labels == ("Science", "Sport")
 
 
+def test_a_threshold_is_for_one_training_of_a_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = FeedbackStore(tmp_path / "f.sqlite", with_texts=True)
+    fill(store, 120, right)
+    judged, versions = judged_texts(store.entries(), TOPICS, 0.3), TaxonomyVersions(tmp_path / "topics")
+    answering = Answering(Repeating(), lambda shown: Repeating(), lambda taxonomy: None, "1a2b")
+    published = Learning(TOPICS, judged, answering, versions).run().version
+    assert published is not None
+    assert published.manifest.kind == "threshold"
+    assert LearnedVersions(tmp_path, dict, trained="1a2b").name(TOPICS) == "topics/000001"
+    assert caplog.text == ""
+    for other in ("3c4d", ""):  # another training, and another kind of model
+        learned = LearnedVersions(tmp_path, dict, trained=other)
+        assert [learned.get(TOPICS), learned.get(TOPICS)] == [None, None]
+    warnings = [one.getMessage() for one in caplog.records]
+    assert len(warnings) == 2, "once for each process"
+    assert "version 000001 is not used: its threshold is for another model than the one that answers" in warnings[0]
+
+
 def test_threads_load_a_version_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     published(tmp_path)
     loads: list[str] = []

@@ -103,6 +103,7 @@ def test_a_saved_one_answers_alike(news: FittedTable, tmp_path: Path) -> None:
     for one, other in zip(here, there, strict=True):
         assert one.labels == other.labels
         assert one.scores == pytest.approx(dict(other.scores), abs=1e-4)
+    assert load(tmp_path).version == news.classifier.version
     assert registry.taxonomy_at(str(tmp_path / "news.yaml")).digest == news.taxonomy.digest
     chosen = json.loads((tmp_path / "chosen.json").read_text())
     (tmp_path / "chosen.json").write_text(json.dumps(chosen | {"features": "others"}))
@@ -121,6 +122,15 @@ def test_the_manifest_has_the_figures_and_no_second_training_is_needed(news: Fit
     split = Split.of(rows("news")[1], news.taxonomy)
     with pytest.raises(InvalidSetting, match="trained by `fit`, on all of its texts"):
         Refit(news.taxonomy, [split], split).run(tmp_path, tmp_path / "again")
+
+
+def test_models_of_one_name_have_versions_by_their_labels_and_texts(news: FittedTable, coded: FittedTable) -> None:
+    taxonomy, examples = rows("news")
+    fewer = fit_table(PLAN, taxonomy, examples[:-1])
+    again = fit_table(PLAN, taxonomy, examples[:-1])
+    assert {one.classifier.name for one in (news, coded, fewer)} == {"trained/few-examples"}
+    assert len({one.classifier.version for one in (news, coded, fewer)}) == 3
+    assert again.classifier.version == fewer.classifier.version
 
 
 def test_several_labels_get_thresholds_of_their_own() -> None:
