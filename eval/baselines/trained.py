@@ -181,7 +181,7 @@ class Trained:
         All models of a kind have one name. What is learned about the answers of one of them is stored with this.
         """
         data = self.manifest.get("data", {})
-        parts = [self.kind, self.taxonomy.as_json(), self.decoding.as_json()]
+        parts: list[Any] = [self.kind, self.taxonomy.as_json(), self.decoding.as_json()]
         parts += [data.get(split, {}).get("digest") for split in ("train", "validation")]
         parts += [self.manifest.get(name) for name in ("seed", "settings", "teacher")]
         return digest_of(json.dumps(parts, sort_keys=True), 12)
