@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
-from sklearn.metrics import average_precision_score, brier_score_loss
+from sklearn.metrics import average_precision_score, brier_score_loss, label_ranking_average_precision_score
 
 from eval.metrics import (
     BINS,
@@ -40,6 +40,14 @@ def test_average_precision_is_scikit_learns(ties: bool) -> None:
     true, scores = scored(1, ties)
     assert RANKING["macro-AP"](true, scores) == pytest.approx(average_precision_score(true, scores, average="macro"))
     assert RANKING["micro-AP"](true, scores) == pytest.approx(average_precision_score(true, scores, average="micro"))
+
+
+@pytest.mark.parametrize("ties", [False, True])
+def test_the_average_precision_of_rankings_is_scikit_learns(ties: bool) -> None:
+    true, scores = scored(5, ties)
+    true[0], true[1] = False, True  # no label; all labels
+    theirs = label_ranking_average_precision_score(true, scores)
+    assert RANKING["LRAP"](true, scores) == pytest.approx(theirs, abs=1e-12)
 
 
 @pytest.mark.parametrize("ties", [False, True])
