@@ -99,6 +99,10 @@ bench-bulk-killed: .venv/run ## a bulk run killed three times against an undistu
 bench-gpu: .venv/run ## texts per second of Qwen2-7B's architecture on one NVIDIA GPU
 	@$(BIN)/python -m benchmarks.gpu
 
+.PHONY: bench-local
+bench-local: .venv/dev ## a language model in this process against llama.cpp, and yes_no in one call (DATA=folder)
+	@$(BIN)/python -m benchmarks.local $(if $(DATA),--data $(DATA))
+
 .PHONY: bench-coverage
 bench-coverage: .venv/dev ## coverage of prediction sets of the embedded classifier (DATA=folder of families)
 	@$(BIN)/python -m benchmarks.coverage --data $(DATA)

@@ -17,13 +17,17 @@ from click.testing import CliRunner, Result
 
 from benchmarks import cold_start, hierarchies, optimised_bulk
 from benchmarks import embedded as embedded_benchmark
+from benchmarks import local as local_benchmark
 from benchmarks import taxonomies as taxonomies_benchmark
 from benchmarks.constants import Family
 from benchmarks.install import Package, report
-from benchmarks.measure import Rounds, target
+from benchmarks.local import STRATEGIES
+from benchmarks.measure import Plots, Rounds, target
 from llm.embedded.matcher import Matcher
 from prompts.taxonomy import Taxonomy
 from prompts.taxonomy_file import load_taxonomy
+from tests.support.bare_model import opinionated
+from tests.support.tiny_qwen2 import build
 
 ROOT = Path(__file__).parent.parent
 
@@ -94,6 +98,7 @@ def test_a_benchmark_explains_itself(name: str) -> None:
         (["benchmarks.service_load"], "reference service"),
         (["benchmarks.cold_start"], "as a process of its own"),
         (["benchmarks.install"], "what each package weighs"),
+        (["benchmarks.local"], "all questions of `yes_no` at once"),
     ],
 )
 def test_other_commands_explain_themselves(arguments: list[str], purpose: str) -> None:
@@ -107,6 +112,17 @@ def test_the_code_for_a_gpu_runs_on_a_cpu_with_a_tiny_model() -> None:
     assert done.exit_code == 0, done.output
     (bare,) = [line for line in done.stdout.splitlines() if line.startswith("| transformers, bf16")]
     assert "not measured" not in bare
+
+
+def test_all_questions_at_once_are_compared_with_one_by_one(tmp_path: Path) -> None:
+    given = Plots(("A baker bakes bread in the rain.", "Fog."), ((), ()), "2 plots")
+    one = local_benchmark.in_process(opinionated(build(tmp_path)), "float32")
+    found = local_benchmark.compare_questions(one, given, count=3, rounds=2)
+    assert {len(values) for values in found.values.values()} == {2}
+    assert max(found.values["difference"]) < 1e-4
+    assert "| `yes_no`, one call, against one call per question |" in local_benchmark.questions_report(found)
+    speeds = Rounds({f"{name} {key}": [0.5] for name in (local_benchmark.LLAMA, one.name) for key in STRATEGIES})
+    assert "| `--local`, float32 | 2.00 (2.00–2.00) | 2.00 (2.00–2.00) |" in local_benchmark.report(speeds, [one])
 
 
 def test_the_mass_of_codes_is_measured_apart_for_each_strategy_and_system_prompt() -> None:

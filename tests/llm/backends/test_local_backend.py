@@ -4,6 +4,7 @@ import json
 import math
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import pytest
 from llm.backends.backend import Constraint
 from llm.backends.local_backend import LocalBackend
 from llm.strategies.json_list import JSONList
-from llm.strategies.scored import LabelTokens, YesNo
+from llm.strategies.scored import LabelTokens, YesNo, normalized
 from prompts import registry
 from prompts.errors import InvalidSetting
 from prompts.registry import prompt_for
@@ -168,6 +169,23 @@ def test_a_text_is_computed_once_for_all_questions_about_it(fresh: LocalBackend)
     whole = results[0].usage.prompt_tokens + results[len(TMDB.names)].usage.prompt_tokens
     assert computed < whole + len(results) * 60
     assert computed < sum(result.usage.prompt_tokens for result in results) / 8
+
+
+@pytest.mark.parametrize("labels", [3, 18])  # in one row; behind a prefix of the text
+def test_yes_no_computes_a_text_once_with_the_scores_of_separate_questions(
+    fresh: LocalBackend, labels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("llm.backends.codes.LEAST_MASS", 0.0)
+    some, text = replace(TMDB, labels=TMDB.labels[:labels]), render("The lift stops between two floors. " * 8)
+    questions = YesNo().conversations(fresh, text, some)
+    alone = [fresh.next_token_logprobs([one], ("Yes", "No"))[0] for one in questions]
+    with tokens_seen(fresh) as seen:
+        (answer,) = YesNo().ask(fresh, [text], some)
+        computed = seen()
+    assert computed < alone[0].usage.prompt_tokens - alone[1].usage.cached_tokens + labels * 60
+    assert answer.problem is None
+    for name, separate in zip(some.names, alone, strict=True):
+        assert answer.scores[name] == pytest.approx(normalized(separate.logprobs)["Yes"], abs=1e-4)
 
 
 def test_only_a_few_prefixes_are_kept(fresh: LocalBackend) -> None:
