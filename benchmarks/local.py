@@ -39,7 +39,7 @@ _TIMEOUT = 600.0
 
 
 @dataclass(frozen=True)
-class Contender:
+class MeasuredBackend:
     """A backend, and the processor seconds that it and this process have taken so far."""
 
     name: str
@@ -99,16 +99,16 @@ def files(model: Path | None, gguf: Path | None) -> tuple[Path, Path]:
     return model or safetensors_folder(named(MODEL)), gguf or gguf_file(named(MODEL))
 
 
-def in_process(folder: Path, number_format: str) -> Contender:
+def in_process(folder: Path, number_format: str) -> MeasuredBackend:
     """Return a model in this process, with the name of the number format that it computes in."""
     from llm.backends.local_backend import LocalBackend
 
     backend = LocalBackend(str(folder), device="cpu", dtype=number_format)
-    return Contender(f"`--local`, {backend.decoding['dtype']}", backend, time.process_time)
+    return MeasuredBackend(f"`--local`, {backend.decoding['dtype']}", backend, time.process_time)
 
 
 @contextmanager
-def served(file: Path) -> Iterator[Contender]:
+def served(file: Path) -> Iterator[MeasuredBackend]:
     """Run llama.cpp in a block, with as many threads as this process may use."""
     from llm.backends.capabilities import CapabilityProbe
     from llm.backends.openai_compatible import OpenAICompatible
@@ -124,7 +124,7 @@ def served(file: Path) -> Iterator[Contender]:
         assert process is not None
         transport = HTTPTransport(server.base_url, _API_KEY, timeout=_TIMEOUT, retries=0, concurrency=1)
         backend = OpenAICompatible(transport, MODEL_NAME, CapabilityProbe(transport, MODEL_NAME))
-        yield Contender(LLAMA, backend, lambda: time.process_time() + _processor_seconds(process.pid))
+        yield MeasuredBackend(LLAMA, backend, lambda: time.process_time() + _processor_seconds(process.pid))
     finally:
         server.kill()
 
@@ -135,7 +135,7 @@ def _processor_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def compare(contenders: Sequence[Contender], given: measure.Plots, rounds: int) -> Rounds:
+def compare(contenders: Sequence[MeasuredBackend], given: measure.Plots, rounds: int) -> Rounds:
     """Measure processor seconds per text of each contender and strategy; texts are new in each round."""
     genres, found = measure.tmdb_genres(), Rounds()
     for strategy in STRATEGIES:
@@ -151,7 +151,7 @@ def compare(contenders: Sequence[Contender], given: measure.Plots, rounds: int) 
 # --- yes_no ---
 
 
-def compare_questions(one: Contender, given: measure.Plots, count: int, rounds: int) -> Rounds:
+def compare_questions(one: MeasuredBackend, given: measure.Plots, count: int, rounds: int) -> Rounds:
     """Measure processor seconds per question about one plot: all at once, and ``count`` of them one by one.
 
     ``difference`` is the greatest one between the scores of one call and of one call per question.
@@ -207,7 +207,7 @@ def _bare(local: LocalBackend, questions: Sequence[Conversation]) -> None:
 # --- report ---
 
 
-def report(found: Rounds, local: Sequence[Contender]) -> str:
+def report(found: Rounds, local: Sequence[MeasuredBackend]) -> str:
     """Return the comparison with llama.cpp as Markdown."""
     targets = [
         target(
