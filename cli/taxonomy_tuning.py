@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.argument("file", type=PATH)
-@click.option("--texts", type=PATH, help="Texts without labels to learn from: 100 or more, for `multi: false`.")
+@click.option("--texts", type=PATH, help="Texts without labels to learn from: 50 or more, for `multi: false`.")
 @click.option("--check", type=PATH, help="Labelled texts: compares the classifier before and after.")
 @click.option("--text-field", help="Column of the text.  [default: description]")
 @click.option("--labels-field", help="Column of the labels.  [default: genres]")

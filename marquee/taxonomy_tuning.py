@@ -80,7 +80,7 @@ def tune_taxonomy(
         classifier: the embedded classifier, without tunings.
         settings: None: those of the environment.
         command: the command line, for the manifest.
-        texts: none, or 100 or more of the kind that the taxonomy is for, without labels.
+        texts: none, or 50 or more of the kind that the taxonomy is for, without labels.
 
     Raises:
         InvalidTaxonomy: the file cannot be used, is a hierarchy or bundled; it lacks descriptions, and there are

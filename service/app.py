@@ -63,9 +63,8 @@ def create_app(services: Services) -> Flask:
     app.json.ensure_ascii = False  # type: ignore[attr-defined]
     app.extensions["marquee"] = services
     app.extensions["marquee readiness"] = routes.Readiness(services.check)
-    app.extensions["marquee responses"] = classification.ResponseCache(
-        services.cache_shared, services.calibration_state
-    )
+    calibrations = app.extensions["marquee calibrations"] = classification.Calibrations(services)
+    app.extensions["marquee responses"] = classification.ResponseCache(services.cache_shared, calibrations)
     # First: rejected requests are logged and counted, too.
     request_hooks.install(app, services.metrics, services.limits.seconds, services.origins)
     request_hooks.install_access_control(app, services.access)

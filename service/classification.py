@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+import math
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +28,7 @@ from similarity.lru import LRUCache
 
 blueprint = Blueprint("classification", __name__)
 _GENRES = "/predict_genre"
+LOOK_EVERY = 1.0  # seconds
 _MAX_RESPONSES = 4_096
 _MAX_RESPONSE_BYTES = 16_384
 
@@ -39,19 +42,37 @@ class CachedResponse:
     texts: int
 
 
+class Calibrations:
+    """The files of calibrations of a service, looked at once a second at most: a ``stat`` of each costs every request.
+
+    Attributes:
+        state: changes with the files.
+        has_sets: whether answers may have prediction sets.
+    """
+
+    def __init__(self, services: Services) -> None:
+        self._services, self._looked, self.state, self.has_sets = services, -math.inf, "", False
+
+    def look(self) -> None:
+        """Look at the files, unless that was less than a second ago."""
+        now = time.monotonic()
+        if now - self._looked >= LOOK_EVERY:
+            self.state, self.has_sets, self._looked = *self._services.calibration_state(), now
+
+
 class ResponseCache:
     """Responses by the bytes of their requests, which saves parsing, rendering and SQLite.
 
     It has only responses whose predictions all came from the answer cache: they depend on nothing but the request and
-    ``version``.
+    files.
 
     Args:
         shared: whether requests with different API keys share responses; see ``llm.wrappers.cache.Cached``.
-        version: returns what changes with the files of calibrations.
+        calibrations: the files that answers depend on.
     """
 
-    def __init__(self, shared: bool, version: Callable[[], str] = str) -> None:
-        self._shared, self._version = shared, version
+    def __init__(self, shared: bool, calibrations: Calibrations) -> None:
+        self._shared, self._calibrations = shared, calibrations
         self._responses: LRUCache[bytes, CachedResponse] = LRUCache(_MAX_RESPONSES)
 
     def get(self) -> CachedResponse | None:
@@ -69,7 +90,7 @@ class ResponseCache:
         The path is part of it: the same body has ``genres`` in the response of one path only.
         """
         environ, own = request.environ, registry.OWN
-        files = f"{registry.versions() if own.taxonomies or own.prompts else ''} {self._version()}"
+        files = f"{registry.versions() if own.taxonomies or own.prompts else ''} {self._calibrations.state}"
         scope = "" if self._shared else CURRENT_REQUEST.get().cache_salt
         parts = (scope, request.path, environ.get("CONTENT_TYPE", ""), environ.get("HTTP_CONTENT_ENCODING", ""), files)
         return hashlib.sha256("\0".join(parts).encode() + b"\0" + request.get_data()).digest()
@@ -93,6 +114,8 @@ def classify() -> Response:
     """Label a text, or a batch of texts under ``texts``."""
     services = current_services()
     responses: ResponseCache = current_app.extensions["marquee responses"]
+    calibrations: Calibrations = current_app.extensions["marquee calibrations"]
+    calibrations.look()
     if _caches_responses(services) and request.is_json and (cached := responses.get()):
         services.metrics.count_cached(cached.model, cached.texts)
         return Response(cached.body, mimetype="application/json")
@@ -108,7 +131,8 @@ def classify() -> Response:
     classifier = services.classifier_for(options)
     offered = task.taxonomy_for(classifier.name) if task else taxonomy
     predictions = _predict(classifier, texts, offered, services.limits.text_chars)
-    predictions = services.with_sets(predictions, options)
+    if calibrations.has_sets:
+        predictions = services.with_sets(predictions, options)
     if task:
         predictions = [task.apply(prediction) for prediction in predictions]
     if body.explain:

@@ -158,9 +158,12 @@ class Services:
         self.sets.refresh()
         return self.sets.added(predictions)
 
-    def calibration_state(self) -> str:
-        """What changes with a file of calibrations."""
-        return str([file_state(path) for path in self.calibrations])
+    def calibration_state(self) -> tuple[str, bool]:
+        """What changes with a file of calibrations, and whether answers may have prediction sets now."""
+        state = str([file_state(path) for path in self.calibrations])
+        if self.sets:
+            self.sets.refresh()
+        return state, bool(self.sets and self.sets.rules)
 
     def set_coverage_targets(self) -> None:
         """Set the metric of the coverage of each taxonomy that is calibrated now."""

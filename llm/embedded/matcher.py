@@ -252,7 +252,7 @@ class _TextVectors:
 
 
 def matcher(path: Path = SHIPPED, encoder: MiniLM | None = None) -> Matcher:
-    """The matcher with the weights of a file (``llm.embedded.weights.save``), and plain MiniLM if already loaded."""
+    """The matcher with the weights of a file (``saved_weights.save``), and plain MiniLM if already loaded."""
     weights = load(path)
     tuned = MiniLM(weights.changes, weights.name, eight_bits=True)
     general = MiniLM(weights.general.changes, f"{weights.name}-general", eight_bits=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-FEWEST = 100
+FEWEST = 50
 """Texts that are needed: the mean of a label's texts is a poor estimate from a handful."""
 MOST = 1_000
 """Texts that are used: encoding takes the time, and 800 gave no more than 200 (``eval/EXPERIMENTS.md``)."""

@@ -1,9 +1,9 @@
-"""Learned parameters of the matcher: the file that stores them, word features, and embeddings of labels."""
+"""Learned parameters of the matcher: read from their file, word features, and embeddings of labels."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ import numpy as np
 
 from llm.embedded.cosine import LABEL_CACHE_BYTES, TextEncoder
 from llm.embedded.label_phrases import label_phrases
-from llm.embedded.stored_changes import StoredChanges, stored_changes, under
 from prompts.taxonomy import Label, Taxonomy
 from similarity.encoders.tokens import cut, tokenizer
 from similarity.lru import LRUCache
@@ -23,8 +22,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float32]
 
-_PARTS = ("wordings", "offsets", "scales", "biases", "centre")
-_GENERAL = "general."
+# Of a file of weights: names of the parts of the film branch, and what those of the general one begin with.
+PARTS = ("wordings", "offsets", "scales", "biases", "centre")
+GENERAL = "general."
 # Chosen on validation texts far from films, and of sub-genres that are not in the training data: share of the trained
 # branch for a new label in a taxonomy of films, and the nearness above which this branch is used alone.
 _FILM, _SEEN = 0.7, 0.6
@@ -194,6 +194,25 @@ def erf(x: Array) -> Array:
     return np.asarray(np.copysign(1 - powers * np.exp(-size * size), x), np.float32)
 
 
+class StoredChanges(Mapping[str, "Array"]):
+    """Changes of a model's weights as ``save`` stored them: a matrix is the product of two, computed when it is read.
+
+    The 42 MB of a branch are then computed only where its model is loaded, and not kept.
+    """
+
+    def __init__(self, tensors: Mapping[str, Array]) -> None:
+        self._whole, self._left, self._right = (_under(prefix, tensors) for prefix in ("change.", "left.", "right."))
+
+    def __getitem__(self, name: str) -> Array:
+        return self._whole[name] if name in self._whole else self._left[name] @ self._right[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._whole, *self._left))
+
+    def __len__(self) -> int:
+        return len(self._whole) + len(self._left)
+
+
 def load(path: Path) -> MatcherWeights:
     """Read what ``save`` wrote.
 
@@ -207,40 +226,20 @@ def load(path: Path) -> MatcherWeights:
         metadata = dict(file.metadata())
     tensors = {name: tensor.astype(np.float32) for name, tensor in found.items() if tensor.dtype.kind == "f"}
     numbers = {name: float(value) for name, value in metadata.items() if name != "name"}
-    parts: dict[str, Any] = {name: tensors[name] for name in _PARTS}
+    parts: dict[str, Any] = {name: tensors[name] for name in PARTS}
     weights = found["words.weights"].astype(np.float32) * tensors["words.steps"]
     parts["words"] = WordFeatures(weights, tensors["words.rarity"], found["words.labels"])
-    of_general = under(_GENERAL, tensors)
-    parts["general"] = GeneralWeights(StoredChanges(of_general), under("tower.", of_general), of_general["centre"])
-    tower = under("tower.", tensors)
+    of_general = _under(GENERAL, tensors)
+    parts["general"] = GeneralWeights(StoredChanges(of_general), _under("tower.", of_general), of_general["centre"])
+    tower = _under("tower.", tensors)
     return MatcherWeights(
         metadata["name"], StoredChanges(tensors), labels=found["labels"], tower=tower, numbers=numbers, **parts
     )
 
 
-def save(weights: MatcherWeights, path: Path, rank: int) -> None:
-    """Write the weights in half precision, and word features in int8.
-
-    Every matrix of changes is written as a product of two low-rank matrices (Eckart and Young 1936).
-    """
-    from safetensors.numpy import save_file
-
-    tensors: dict[str, Any] = {name: getattr(weights, name) for name in _PARTS}
-    steps = np.abs(weights.words.weights).max(axis=0) / 127 + 1e-6  # each label's weights in eight bits
-    tensors |= {"words.steps": steps, "words.rarity": weights.words.rarity}
-    tensors |= {f"tower.{name}": one for name, one in weights.tower.items()}
-    tensors |= stored_changes(weights.changes, rank)
-    tensors |= {f"{_GENERAL}{name}": one for name, one in _stored_general(weights.general, rank).items()}
-    halves = {name: np.ascontiguousarray(tensor, np.float16) for name, tensor in tensors.items()}
-    metadata = {"name": weights.name} | {name: repr(float(value)) for name, value in weights.numbers.items()}
-    whole = {"labels": weights.labels, "words.labels": weights.words.labels}
-    whole["words.weights"] = np.round(weights.words.weights / steps).astype(np.int8)
-    save_file(halves | whole, path, metadata=metadata)
-
-
-def _stored_general(weights: GeneralWeights, rank: int) -> dict[str, Array]:
-    tower = {f"tower.{name}": one for name, one in weights.tower.items()}
-    return {"centre": weights.centre, **tower, **stored_changes(weights.changes, rank)}
+def _under(prefix: str, tensors: Mapping[str, Array]) -> dict[str, Array]:
+    """Tensors whose names start with a prefix, without it."""
+    return {name.removeprefix(prefix): one for name, one in tensors.items() if name.startswith(prefix)}
 
 
 def untrained(centre: Array) -> GeneralWeights:

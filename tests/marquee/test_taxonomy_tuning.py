@@ -17,7 +17,8 @@ from llm.backends.backend import Conversation, FakeBackend
 from llm.classifier import Problem
 from llm.embedded.label_tuning import manifest_path, tuned_path
 from llm.embedded.matcher import SHIPPED, Matcher
-from llm.embedded.weights import load, save
+from llm.embedded.saved_weights import save
+from llm.embedded.weights import load
 from main import main
 from marquee.bulk_jobs import BulkRequest
 from marquee.loaded_models import embedded as embedded_with
@@ -245,7 +246,7 @@ def test_a_taxonomy_of_several_labels_per_text_learns_from_no_texts(tmp_path: Pa
 
 def test_too_few_texts_are_an_error_with_the_numbers(tmp_path: Path, embedded: Matcher) -> None:
     path = rooms(tmp_path)
-    with pytest.raises(InvalidDataset, match=r"needs 100 texts or more, but there are 20 \(1 more are empty"):
+    with pytest.raises(InvalidDataset, match=r"needs 50 texts or more, but there are 20 \(1 more are empty"):
         tuning.tune_taxonomy(path, embedded, NONE, texts=[*KITCHEN[:10], *GARDEN[:10], " "])
     assert not tuned_path(path).exists()
 

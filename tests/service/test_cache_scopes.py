@@ -16,6 +16,7 @@ from prompts import registry
 from prompts.text import Text
 from service.access_control import AccessControl, Keys
 from service.app import create_app
+from service.classification import LOOK_EVERY, Calibrations
 from service.services import build
 from tests.support.misbehaving import Endpoint, endpoint, says
 from tests.test_main import weighing_endpoint
@@ -76,7 +77,10 @@ def test_without_keys_there_is_one_scope(model: Endpoint, away: Path) -> None:
     assert [cached(http, *BODIES[0], token) for token in ("", tokens["ada"], tokens["bob"])] == [False, True, True]
 
 
-def test_a_threshold_learned_meanwhile_applies_to_a_response_that_was_cached(away: Path) -> None:
+def test_a_threshold_learned_meanwhile_applies_to_a_response_that_was_cached(
+    away: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("service.classification.LOOK_EVERY", 0)
     with endpoint(weighing_endpoint()) as running:
         settings = read_settings(
             openai_base_url=running.url, model="m", strategy="label_tokens", thresholds_path=away / "t.json",
@@ -93,6 +97,21 @@ def test_a_threshold_learned_meanwhile_applies_to_a_response_that_was_cached(awa
         after = [http.post("/classify", json=body).get_json() for _ in range(3)]
     assert [one["labels"] for one in after] == [[other]] * 3
     assert [one["cached"] for one in after] == [False, True, True]
+
+
+def test_calibrations_are_looked_at_once_in_a_while(away: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [100.0]
+    monkeypatch.setattr("service.classification.time.monotonic", lambda: now[0])
+    found, path = Calibrations(build(read_settings(thresholds_path=away / "t.json"))), away / "t.json"
+    found.look()
+    before = found.state
+    path.write_text("{}")
+    found.look()
+    assert found.state == before
+    now[0] += LOOK_EVERY
+    found.look()
+    assert found.state != before
+    assert not found.has_sets
 
 
 def test_a_key_made_again_under_the_same_name_finds_nothing_of_the_old_one(model: Endpoint, away: Path) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from marquee.settings import read_settings
 from prompts.taxonomy_places import PLACES
 from service.access_control import access_control_of
@@ -14,9 +16,10 @@ MOST_FILES = 18
 PLOT = "A retired detective follows a series of murders through a city in the rain."
 
 
-def test_a_classify_request_enters_few_files(tmp_path: Path) -> None:
+def test_a_classify_request_enters_few_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A warm request for the built-in taxonomy: the model is loaded, and the answer is in no cache."""
     PLACES.clear()  # no file is read, beside which a tuning could be
+    monkeypatch.setattr("service.classification.LOOK_EVERY", 1e9)  # calibrations were looked at a moment ago
     settings = read_settings(
         cache_path=tmp_path / "cache", keys_path=tmp_path / "keys.json", learned_path=tmp_path / "none"
     )

@@ -10,7 +10,8 @@ import torch
 
 from eval.datasets import Example, Fields, load
 from llm.embedded.matcher import matcher
-from llm.embedded.weights import MatcherWeights, save
+from llm.embedded.saved_weights import save
+from llm.embedded.weights import MatcherWeights
 from prompts import registry
 from prompts.text import Text
 from similarity.encoders.minilm import MiniLM

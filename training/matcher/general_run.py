@@ -12,7 +12,8 @@ import numpy as np
 
 from eval.manifest import commit, libraries
 from llm.embedded.cosine import COHORT, NONSENSE
-from llm.embedded.weights import GeneralWeights, MatcherWeights, save
+from llm.embedded.saved_weights import save
+from llm.embedded.weights import GeneralWeights, MatcherWeights
 from similarity.encoders.minilm import MiniLM
 from training.matcher.general import GeneralSchedule, OnProgress, ReadySet, ready, stages, text_vectors, train
 from training.matcher.general_calibration import LeftOut, fitted_numbers, quality, recognised

@@ -21,7 +21,8 @@ from torch import nn
 
 from eval.datasets import Example
 from eval.manifest import commit, libraries
-from llm.embedded.weights import MatcherWeights, load, no_words, save, untrained
+from llm.embedded.saved_weights import save
+from llm.embedded.weights import MatcherWeights, load, no_words, untrained
 from prompts.installation import SAMPLE
 from similarity.encoders.minilm import MiniLM
 from similarity.encoders.tokens import tokenizer

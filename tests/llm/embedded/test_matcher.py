@@ -7,7 +7,8 @@ import pytest
 
 from llm.embedded.cosine import CosineClassifier
 from llm.embedded.matcher import SHIPPED, THRESHOLD, Matcher
-from llm.embedded.weights import GeneralWeights, LabelEmbeddingCache, MatcherWeights, WordFeatures, load, save
+from llm.embedded.saved_weights import save
+from llm.embedded.weights import GeneralWeights, LabelEmbeddingCache, MatcherWeights, WordFeatures, load
 from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
