@@ -202,7 +202,7 @@ def test_a_worker_of_a_bulk_job_uses_the_tuning_or_fails(
         pickle.loads(opener)()
 
 
-def rooms(folder: Path) -> Path:
+def two_teams(folder: Path) -> Path:
     """Names that say little, and one label per text."""
     path = folder / "teams.yaml"
     path.write_text(
@@ -213,7 +213,7 @@ def rooms(folder: Path) -> Path:
 
 
 def test_texts_without_labels_alone_are_enough(tmp_path: Path, embedded: Matcher) -> None:
-    path = rooms(tmp_path)
+    path = two_teams(tmp_path)
     found = tuning.tune_taxonomy(path, embedded, NONE, texts=[*KITCHEN, *GARDEN, ""])
     assert found.texts > 100
     assert found.notes == ("tuned by texts alone: 2 labels lack descriptions",)
@@ -245,14 +245,14 @@ def test_a_taxonomy_of_several_labels_per_text_learns_from_no_texts(tmp_path: Pa
 
 
 def test_too_few_texts_are_an_error_with_the_numbers(tmp_path: Path, embedded: Matcher) -> None:
-    path = rooms(tmp_path)
+    path = two_teams(tmp_path)
     with pytest.raises(InvalidDataset, match=r"needs 50 texts or more, but there are 20 \(1 more are empty"):
         tuning.tune_taxonomy(path, embedded, NONE, texts=[*KITCHEN[:10], *GARDEN[:10], " "])
     assert not tuned_path(path).exists()
 
 
 def test_the_command_learns_from_no_test_row_and_from_no_row_that_it_checks(tmp_path: Path) -> None:
-    path, table = rooms(tmp_path), tmp_path / "texts.csv"
+    path, table = two_teams(tmp_path), tmp_path / "texts.csv"
     labelled = [(text, "Team A") for text in KITCHEN] + [(text, "Team B") for text in GARDEN]
     splits = [*["train"] * 10, "validation", "test"]
     rows = [(text, label, splits[at % 12]) for at, (text, label) in enumerate(labelled)]
