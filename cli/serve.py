@@ -75,7 +75,7 @@ EXAMPLE = "A young smith forges a magic sword to free her kingdom from a dragon.
     help="Start llama.cpp with a GGUF file and use it, without a GPU.  [default: MARQUEE_GGUF]",
 )
 @click.option(
-    "--adapter", help="Folder of a LoRA adapter for the model of --local or --vllm; see `main.py train lora`."
+    "--adapter", help="Folder of a LoRA adapter for the model of --local, --vllm or --gguf; see `main.py train lora`."
 )
 @click.option("--allow-anonymous", is_flag=True, default=None, help="Accept requests without an API key.")
 @click.option("--debug", is_flag=True, help="Flask's development server on loopback, with reload and tracebacks.")
@@ -84,14 +84,14 @@ def serve(
     endpoint: EndpointOptions, debug: bool, **overrides: Any,
 ) -> None:  # fmt: skip
     """Start the HTTP service. Options take precedence over the settings."""
-    from marquee.serving import gguf_in_settings, with_gguf, with_vllm
+    from marquee.serving import adapter_in_use, gguf_in_settings, with_gguf, with_vllm
 
     chosen = {"--system": system, "--local": local, "--trained": trained, "--vllm": vllm_model, "--gguf": gguf}
     own = [option for option, value in chosen.items() if value is not None]
     _check(own, endpoint, overrides["taxonomy"])
     adapter = overrides["adapter"]
-    if adapter is not None and own not in (["--local"], ["--vllm"]):
-        raise click.UsageError("--adapter changes a language model; give --local or --vllm beside it")
+    if adapter is not None and own not in (["--local"], ["--vllm"], ["--gguf"]):
+        raise click.UsageError("--adapter changes a language model; give --local, --vllm or --gguf beside it")
     server: ChildServer | None = None
     if trained is not None:
         overrides["taxonomy"] = _taxonomy_of(trained)
@@ -103,8 +103,8 @@ def serve(
     else:
         here = {"classifier": system, "local_model": ""} if system else {"local_model": local} if local else {}
         settings = endpoint.settings(**overrides | here)
-    if adapter is not None:
-        settings = _as_trained(settings, Path(adapter))
+    if trained is None and (adapter := adapter or adapter_in_use(settings, started=server is not None)):
+        settings = _as_trained(settings, Path(adapter), file)
     with ExitStack() as at_the_end:
         _serve(settings, server, trained, debug, at_the_end)
 
@@ -120,12 +120,12 @@ def _check(own: list[str], endpoint: EndpointOptions, taxonomy: str | None) -> N
         raise click.UsageError("--trained brings the taxonomy of its training; leave --taxonomy out")
 
 
-def _as_trained(settings: Settings, adapter: Path) -> Settings:
+def _as_trained(settings: Settings, adapter: Path, gguf: str | None) -> Settings:
     """The settings that the adapter was trained with, unless they are set; prints notes about the adapter."""
-    from marquee.serving import as_trained
+    from marquee.serving import as_trained, weights_note
 
     settings, words = as_trained(settings, adapter)
-    for word in words:
+    for word in words + ([weights_note(adapter, gguf)] if gguf else []):
         click.echo(word, err=True)
     return settings
 

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from llm.backends.llama_server import LlamaOptions, LlamaServer
+from llm.backends.gguf_adapter import base_type, gguf_adapter
+from llm.backends.llama_server import LlamaAdapter, LlamaOptions, LlamaServer
 from llm.backends.lora_adapter import Adapter, check_base, load_adapter, vllm_arguments
 from llm.backends.vllm_server import VLLMOptions, VLLMServer
 from marquee.settings import Settings, environment_name, read_settings, settings_variables
 from prompts import registry
-from prompts.errors import InvalidSetting
 
 _GGUF_TIMEOUT = 120.0  # seconds of a request: on a CPU, a long prompt of a 7B model takes a minute
 
@@ -63,27 +63,41 @@ def with_gguf(file: str, /, **overrides: Any) -> tuple[Settings, LlamaServer]:
     """Return a llama.cpp server that is not started yet, and settings whose endpoint is that server.
 
     Unless they are set: as many requests at once as the server has slots, since others would wait in the server while
-    their timeout runs, and a timeout for CPUs.
+    their timeout runs, and a timeout for CPUs. An adapter is converted once, to a file in the folder of the answer
+    cache.
 
     Args:
-        file: the GGUF file; its stem is the model's name.
+        file: the GGUF file; its stem is the model's name, or the beginning of it with an adapter.
         overrides: settings that take precedence over the environment.
 
     Raises:
-        InvalidSetting: a setting that cannot work.
+        InvalidSetting: a setting that cannot work, or an adapter that llama.cpp cannot add to this model.
         ServerFailed: llama.cpp is not installed.
     """
     settings = read_settings(**overrides, classifier="embedded")  # settings of another endpoint are not checked
-    if settings.adapter:
-        raise InvalidSetting(
-            "MARQUEE_ADAPTER is for --local and --vllm; for llama.cpp, merge the adapter into the GGUF file"
-        )
-    llama = LlamaServer(Path(file).expanduser(), LlamaOptions(settings.gguf_context))
+    path = Path(file).expanduser()
+    tuned = _llama_adapter(load_adapter(Path(settings.adapter)), path, settings) if settings.adapter else None
+    llama = LlamaServer(path, LlamaOptions(settings.gguf_context), adapter=tuned)
     usual = {"concurrency": llama.options.slots, "timeout": _GGUF_TIMEOUT}
     unset = {name: value for name, value in usual.items() if name not in settings.model_fields_set}
     return settings.model_copy(update={"model": llama.name, **unset}).with_endpoint(
         llama.base_url, llama.api_key
     ), llama
+
+
+def _llama_adapter(adapter: Adapter, model: Path, settings: Settings) -> LlamaAdapter:
+    return LlamaAdapter(gguf_adapter(adapter, model, settings.cache_path.parent), adapter.name_on(model.stem))
+
+
+def adapter_in_use(settings: Settings, started: bool) -> str:
+    """The folder of the adapter that the environment names for the model to serve; empty without one.
+
+    Args:
+        settings: of the service.
+        started: whether their endpoint is a server that is started with the adapter.
+    """
+    in_process = settings.local_model and settings.uses_language_model
+    return settings_variables().get(environment_name("adapter"), "") if started or in_process else ""
 
 
 def gguf_in_settings() -> str:
@@ -106,6 +120,13 @@ def as_trained(settings: Settings, folder: Path) -> tuple[Settings, list[str]]:
     trained = {"taxonomy": _taxonomy(adapter), "strategy": adapter.manifest.get("strategy")}
     unset = {name: value for name, value in trained.items() if value and name not in settings.model_fields_set}
     return settings.model_copy(update=unset), _notes(adapter)
+
+
+def weights_note(folder: Path, gguf: str) -> str:
+    """What was compared of the base of an adapter and of a GGUF file, whose weights are rounded."""
+    adapter = load_adapter(folder)
+    compared = "architecture, layers and sizes" if base_type(adapter) else "layers and sizes"
+    return f"The weights of {gguf} cannot be compared with those of {adapter.base}; {compared} agree."
 
 
 def _taxonomy(adapter: Adapter) -> str | None:

@@ -175,8 +175,8 @@ class Settings(BaseModel):
             raise ValueError("MARQUEE_CLASSIFIER=openai needs OPENAI_BASE_URL or OPENAI_API_KEY")
         if self.adapter and not self.local_model and self.classifier != "embedded":
             raise ValueError(
-                "MARQUEE_ADAPTER is for a model that Marquee loads: set MARQUEE_LOCAL_MODEL, or use serve --vllm; an "
-                "endpoint that serves an adapter has it under a name of its own: set MARQUEE_MODEL"
+                "MARQUEE_ADAPTER is for a model that Marquee loads: set MARQUEE_LOCAL_MODEL, or use serve --vllm or "
+                "--gguf; an endpoint that serves an adapter has it under a name of its own: set MARQUEE_MODEL"
             )
         if self.review_path and not self.feedback:
             raise ValueError("MARQUEE_REVIEW_PATH needs MARQUEE_FEEDBACK=true: the page stores labels as feedback")

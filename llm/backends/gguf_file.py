@@ -1,4 +1,4 @@
-"""What a GGUF file says about itself before it is loaded, and why it is no model that can classify.
+"""GGUF files: what a header says, why a file is no model that can classify, and how an adapter's file is written.
 
 Format: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md
 """
@@ -9,10 +9,14 @@ import struct
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+if TYPE_CHECKING:
+    import numpy as np
 
 MAGIC = b"GGUF"
-_STRING, _ARRAY = 8, 9
+_STRING, _ARRAY, _FLOAT32 = 8, 9, 6
+_ALIGNMENT = 32  # bytes, of every tensor's first one
 _FORMATS: Mapping[int, str] = {
     0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d",
 }  # fmt: skip
@@ -56,6 +60,58 @@ def why_not_a_model(path: Path) -> str:
         return f"{path} cannot be read: {error.strerror}"
 
 
+def header(path: Path) -> dict[str, Value]:
+    """The values of a model's header up to its tokenizer; None for arrays. ``why_not_a_model`` checks the file first.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        file.seek(len(MAGIC))
+        return _values(file)
+
+
+def write(
+    path: Path, values: Mapping[str, str | float], tensors: Mapping[str, np.ndarray[Any, np.dtype[np.float32]]]
+) -> None:
+    """Write a GGUF file of version 3.
+
+    Args:
+        path: the file; overwritten.
+        values: of the header: texts, and numbers as float32.
+        tensors: of float32, by their names.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    entries = [_as_string(name) + _as_value(value) for name, value in values.items()]
+    end = 0
+    for name, tensor in tensors.items():
+        sizes = tensor.shape[::-1]  # the fastest dimension first
+        entries.append(_as_string(name) + struct.pack(f"<I{len(sizes)}QIQ", len(sizes), *sizes, 0, end))  # 0: float32
+        end += _aligned(tensor.nbytes)
+    head = MAGIC + struct.pack("<IQQ", 3, len(tensors), len(values)) + b"".join(entries)
+    with path.open("wb") as file:
+        file.write(head.ljust(_aligned(len(head)), b"\0"))
+        for tensor in tensors.values():
+            data = tensor.astype("<f4").tobytes()
+            file.write(data.ljust(_aligned(len(data)), b"\0"))
+
+
+def _as_value(value: str | float) -> bytes:
+    if isinstance(value, str):
+        return struct.pack("<I", _STRING) + _as_string(value)
+    return struct.pack("<If", _FLOAT32, value)
+
+
+def _as_string(text: str) -> bytes:
+    return struct.pack("<Q", len(text.encode())) + text.encode()
+
+
+def _aligned(length: int) -> int:
+    return -(-length // _ALIGNMENT) * _ALIGNMENT
+
+
 def _why_not(path: Path, file: BinaryIO) -> str:
     start = file.read(32)
     if not start:
@@ -70,7 +126,7 @@ def _why_not(path: Path, file: BinaryIO) -> str:
     if architecture == "clip" or kind == "mmproj":
         return f"{path} is the vision part of a model; give the file of the language model"
     if kind != "model":
-        return f"{path} is of type {kind}, no whole model; an adapter must be merged into its model first"
+        return f"{path} is of type {kind}, no whole model; give the model's file (--adapter takes an adapter's folder)"
     if architecture in _ENCODERS or values.get(f"{architecture}.pooling_type"):
         return f"{path} is an embedding model ({architecture}) and generates no text; give an instruction-tuned model"
     if values.get("split.no"):

@@ -44,8 +44,19 @@ class LlamaOptions:
         return min(4, max(2, self.threads))
 
 
+@dataclass(frozen=True)
+class LlamaAdapter:
+    """A LoRA adapter for the model of a server."""
+
+    file: Path  # its GGUF file, whose name contains a digest of its contents
+    name: str  # of the model with the adapter
+
+
 class LlamaServer(ChildServer):
-    """llama.cpp's OpenAI-compatible server for one GGUF file; the model's name is the file's stem."""
+    """llama.cpp's OpenAI-compatible server for one GGUF file.
+
+    The model's name is the file's stem, or with an adapter that of the adapter on it.
+    """
 
     title = "llama.cpp"
     log_prefix = r"([\d.]+ [EWID] )?(\w+ +)?"
@@ -75,14 +86,21 @@ class LlamaServer(ChildServer):
             "lower, or take a smaller model",
         ),
         (r"error loading model: (.+)", "llama.cpp cannot load {model}: {0}"),
+        (r"failed to (?:apply|load) lora adapter:? (.+)", "llama.cpp cannot add the adapter to {model}: {0}"),
     )
 
     def __init__(
-        self, model: Path, options: LlamaOptions, folder: Path = Path("var"), api_key: str | None = None
+        self,
+        model: Path,
+        options: LlamaOptions,
+        folder: Path = Path("var"),
+        api_key: str | None = None,
+        adapter: LlamaAdapter | None = None,
     ) -> None:
         self._program, installed = self.program()
-        super().__init__(folder, api_key, identity=f"{_state(model)} {_state(installed)}")
-        self._model, self.options = model, options
+        tuned = f" {adapter.file.name}" if adapter else ""
+        super().__init__(folder, api_key, identity=f"{_state(model)} {_state(installed)}{tuned}")
+        self._model, self.options, self._adapter = model, options, adapter
 
     @staticmethod
     def program() -> tuple[list[str], Path]:
@@ -104,13 +122,14 @@ class LlamaServer(ChildServer):
     @property
     def name(self) -> str:
         """The name of the model; llama.cpp takes a comma for the end of a name."""
-        return self._model.stem.replace(",", "_")
+        return (self._adapter.name if self._adapter else self._model.stem).replace(",", "_")
 
     @property
     def command(self) -> list[str]:
         return [
             *self._program,
             *("--model", str(self._model), "--alias", self.name),
+            *(("--lora", str(self._adapter.file)) if self._adapter else ()),
             *FLAGS,
             *("--threads", str(self.options.threads), "--parallel", str(self.options.slots)),
             *("--ctx-size", str(self.options.context)),

@@ -23,6 +23,8 @@ def main(arguments: list[str]) -> None:
     params.n_parallel, params.n_ctx, params.kv_unified = given.parallel, given.ctx_size, given.kv_unified
     params.cpuparams.n_threads = given.threads
     params.use_jinja, params.ui = given.jinja, not given.no_webui
+    if given.lora:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(given.lora, 1.0)]
     params.api_keys = [os.environ["LLAMA_API_KEY"]]
     params.verbosity = int(os.environ["LLAMA_ARG_LOG_VERBOSITY"])
     params.cache_ram_mib = int(os.environ["LLAMA_ARG_CACHE_RAM"])
@@ -40,6 +42,7 @@ def _parser() -> argparse.ArgumentParser:
         parser.add_argument(name, required=True)
     for name in ("--port", "--threads", "--parallel", "--ctx-size"):
         parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--lora")
     for name in ("--kv-unified", "--jinja", "--no-webui"):
         parser.add_argument(name, action="store_true")
     return parser

@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 
 from llm.backends import llama_server
-from llm.backends.llama_server import LlamaOptions, launcher
+from llm.backends.llama_server import LlamaAdapter, LlamaOptions, launcher
 from tests.engines.vllm_server import MODEL_NAME, VAR, installed
 
 ENVIRONMENT = VAR / "llama"
@@ -28,7 +28,7 @@ def environment() -> Path:
 
 
 def to_gguf(folder: Path) -> Path:
-    """Write a model of ``tests.support.tiny_qwen2.build`` as a GGUF file next to its folder."""
+    """Write a model of ``tests.support.tiny_qwen2.build``, or of its form, as a GGUF file next to its folder."""
     out = folder.with_suffix(".gguf")
     subprocess.run([environment(), _HERE / "tiny_gguf.py", folder, out], check=True)
     return out
@@ -41,10 +41,11 @@ class LlamaServer(llama_server.LlamaServer):
         model: the GGUF file.
         api_key: required by all routes except ``/health``.
         threads: CPU threads of one request; one suffices for a tiny model.
+        adapter: served with the model.
     """
 
-    def __init__(self, model: Path, api_key: str, threads: int = 1) -> None:
-        super().__init__(model, LlamaOptions(32_768, threads), VAR, api_key)
+    def __init__(self, model: Path, api_key: str, threads: int = 1, adapter: LlamaAdapter | None = None) -> None:
+        super().__init__(model, LlamaOptions(32_768, threads), VAR, api_key, adapter)
 
     @staticmethod
     def program() -> tuple[list[str], Path]:

@@ -1,4 +1,4 @@
-"""Writes the tiny Qwen2 of ``tests/support/tiny_qwen2.py`` as a GGUF file for llama.cpp.
+"""Writes the tiny Qwen2 of ``tests/support/tiny_qwen2.py``, or a Qwen3 or Llama of its form, as a GGUF file.
 
 Run by the Python of llama.cpp's environment, which has ``gguf``: ``python tests/engines/tiny_gguf.py FOLDER OUT.gguf``.
 """
@@ -23,17 +23,37 @@ def write(folder: Path, out: Path) -> Path:
         out: the file; overwritten.
     """
     config = _json(folder / "config.json")
-    writer = gguf.GGUFWriter(out, gguf.MODEL_ARCH_NAMES[gguf.MODEL_ARCH.QWEN2])
+    architecture = gguf.MODEL_ARCH[config["model_type"].upper()]
+    writer = gguf.GGUFWriter(out, gguf.MODEL_ARCH_NAMES[architecture])
     _add_shape(writer, config)
     _add_tokenizer(writer, folder)
-    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.QWEN2, config["num_hidden_layers"])
+    names = gguf.get_tensor_name_map(architecture, config["num_hidden_layers"])
     for name, tensor in _tensors(folder / "model.safetensors"):
-        writer.add_tensor(names.get_name(name, try_suffixes=(".weight", ".bias")), tensor)
+        written = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        heads = _paired_heads(config, name)
+        writer.add_tensor(written, _neighbours(tensor, heads) if heads else tensor)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
     return out
+
+
+def _paired_heads(config: Mapping[str, Any], name: str) -> int:
+    """The number of heads in a tensor of which llama.cpp wants the rows of a rotary pair as neighbours; 0 without."""
+    if config["model_type"] != "llama":
+        return 0
+    kinds = {"q_proj": "num_attention_heads", "k_proj": "num_key_value_heads"}
+    return next((int(config[key]) for kind, key in kinds.items() if kind in name), 0)
+
+
+def _neighbours(rows: np.ndarray[Any, np.dtype[np.float32]], heads: int) -> np.ndarray[Any, np.dtype[np.float32]]:
+    """Rows of q or k so that those half a head apart follow each other."""
+    size = len(rows) // heads
+    order = [
+        head * size + half * size // 2 + row for head in range(heads) for row in range(size // 2) for half in (0, 1)
+    ]
+    return rows[order]
 
 
 def _add_shape(writer: Any, config: Mapping[str, Any]) -> None:
@@ -44,6 +64,8 @@ def _add_shape(writer: Any, config: Mapping[str, Any]) -> None:
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_head_count(config["num_attention_heads"])
     writer.add_head_count_kv(config["num_key_value_heads"])
+    writer.add_key_length(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
+    writer.add_value_length(config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"])
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
 

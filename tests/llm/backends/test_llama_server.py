@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -17,10 +18,14 @@ from click.testing import CliRunner
 
 from llm.backends import llama_server
 from llm.backends.child_server import ServerFailed
+from llm.backends.gguf_file import header
 from llm.backends.llama_server import FLAGS, LlamaOptions, LlamaServer, launcher
+from llm.backends.lora_adapter import load_adapter
 from main import main
 from marquee.serving import gguf_in_settings, with_gguf
-from prompts.errors import InvalidSetting
+from prompts import registry
+from tests.llm.backends.test_gguf_adapter import adapter
+from tests.llm.backends.test_gguf_adapter import model as sized_model
 from tests.support.fake_server import LAST_WORDS, ended, llama, notes, soon
 from tests.support.gguf_header import write_gguf
 from tests.support.process import service
@@ -162,11 +167,39 @@ def test_the_settings_suit_a_slow_server_with_few_slots_unless_they_are_set(
     assert (settings.concurrency, settings.timeout, ours.options.context) == (1, 5, 1024)
 
 
-def test_an_adapter_is_not_left_out_silently(away: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server(away, model, monkeypatch)
-    monkeypatch.setenv("MARQUEE_ADAPTER", "films")
-    with pytest.raises(InvalidSetting, match="merge the adapter into the GGUF file"):
-        with_gguf(str(model))
+def test_an_adapter_is_converted_and_served_under_a_name_of_its_own(
+    away: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = sized_model(tmp_path)
+    plain = server(away, base, monkeypatch)
+    folder = adapter(tmp_path / "films")
+    monkeypatch.setenv("MARQUEE_ADAPTER", str(folder))
+    monkeypatch.setenv("MARQUEE_CACHE_PATH", str(tmp_path / "cache" / "answers.sqlite"))
+    settings, ours = with_gguf(str(base))
+    name = f"model+films@{load_adapter(folder).digest}"
+    assert (settings.model, settings.adapter, ours.name) == (name, "", name)
+    command = ours.command
+    assert command[command.index("--alias") + 1] == name
+    file = Path(command[command.index("--lora") + 1])
+    assert [file] == list((tmp_path / "cache").iterdir())
+    assert header(file)["general.type"] == "adapter"
+    assert "--lora" not in plain.command
+    assert with_gguf(str(base))[1].port == ours.port != plain.port
+    adapter(folder, lora_alpha=7)
+    assert with_gguf(str(base))[1].port != ours.port, "another adapter gives other answers"
+
+
+@pytest.mark.usefixtures("away")
+def test_serve_refuses_an_adapter_of_another_model_before_anything_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = sized_model(tmp_path, block_count=3)
+    monkeypatch.setattr(LlamaServer, "start", lambda self, told: pytest.fail("it was started"))
+    folder = adapter(tmp_path / "films")
+    result = CliRunner().invoke(main, ["serve", "--port", "0", "--gguf", str(base), "--adapter", str(folder)])
+    assert result.exit_code == 1
+    assert f"Error: the adapter in {folder} was trained on org/base, a model with 2 layers, and {base}" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
 
 
 @pytest.mark.usefixtures("away")
@@ -187,7 +220,6 @@ def test_the_embedded_classifier_goes_before_a_file_of_the_settings(monkeypatch:
         (("--trained", "x"), "give one of --trained, --gguf"),
         (("--base-url", "http://h/v1"), "--base-url: these are for an endpoint, and --gguf needs none"),
         (("--model", "m"), "--model: these are for an endpoint, and --gguf needs none"),
-        (("--adapter", "x"), "--adapter changes a language model; give --local or --vllm"),
     ],
 )
 def test_another_option_that_chooses_the_classifier_is_an_error(arguments: tuple[str, ...], said: str) -> None:
@@ -197,6 +229,26 @@ def test_another_option_that_chooses_the_classifier_is_an_error(arguments: tuple
 
 
 # --- the command line ---
+
+
+@pytest.mark.parametrize("by_option", [True, False], ids=["options", "settings"])
+def test_serve_answers_with_an_adapter_as_it_was_trained(tmp_path: Path, by_option: bool) -> None:
+    base, folder = sized_model(tmp_path), adapter(tmp_path / "films")
+    taxonomy = registry.taxonomy("sentiment")
+    manifest = {"taxonomy": taxonomy.as_json(), "strategy": "json_list", "prompts": []}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    stored = {"MARQUEE_CACHE_PATH": str(tmp_path / "answers"), "MARQUEE_PROBE_PATH": str(tmp_path / "probe.json")}
+    named = {} if by_option else {"MARQUEE_GGUF": str(base), "MARQUEE_ADAPTER": str(folder)}
+    options = ("--gguf", str(base), "--adapter", str(folder)) if by_option else ()
+    with service(*options, **named, **stored, **llama(tmp_path)) as running:
+        assert httpx2.get(f"{running.url}/readyz").json()["model"] == f"model+films@{load_adapter(folder).digest}"
+        assert httpx2.get(f"{running.url}/version").json()["strategy"] == "json_list"
+        assert f"The adapter was trained for {taxonomy.versioned_name}" in running.printed
+        assert (
+            f"The weights of {base} cannot be compared with those of org/base; layers and sizes agree."
+            in running.printed
+        )
+        assert running.stop() == 0
 
 
 def test_serve_starts_requests_and_stops_it(tmp_path: Path, model: Path) -> None:

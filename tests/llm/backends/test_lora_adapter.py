@@ -14,7 +14,7 @@ from llm.backends.local_backend import LocalBackend
 from llm.backends.lora_adapter import check_base, load_adapter, vllm_arguments, weights_digest
 from llm.backends.vllm_server import VLLMServer
 from main import main
-from marquee.serving import as_trained, with_vllm
+from marquee.serving import adapter_in_use, as_trained, with_vllm
 from marquee.settings import read_settings
 from prompts import registry
 from prompts.errors import InvalidSetting
@@ -174,7 +174,7 @@ def test_serve_refuses_an_adapter_that_cannot_work_before_anything_is_started(
     for way in ("--local", "--vllm"):
         assert "holds no LoRA adapter" in serve(way, str(base), "--adapter", str(tmp_path))
         assert "is another model" in serve(way, str(other), "--adapter", str(genres))
-    assert "give --local or --vllm beside it" in serve("--adapter", str(genres))
+    assert "give --local, --vllm or --gguf beside it" in serve("--adapter", str(genres))
     assert "serve it with --vllm MODEL or --local MODEL" in serve("--trained", str(_manifested(genres, tmp_path)))
     monkeypatch.setenv("MARQUEE_ADAPTER", str(genres))
     assert "MARQUEE_ADAPTER is for a model that Marquee loads" in serve()
@@ -197,3 +197,12 @@ def test_it_is_asked_as_it_was_taught_unless_somebody_says_otherwise(
     monkeypatch.setenv("MARQUEE_STRATEGY", "json_list")
     kept, _ = as_trained(read_settings(), genres)
     assert (kept.taxonomy, kept.strategy) == ("tmdb", "json_list")
+
+
+def test_an_adapter_of_the_settings_is_in_use_where_a_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARQUEE_ADAPTER", "films")
+    assert adapter_in_use(read_settings(local_model="x"), started=False) == "films"
+    assert adapter_in_use(read_settings(classifier="embedded"), started=True) == "films"
+    assert adapter_in_use(read_settings(local_model="x", classifier="embedded"), started=False) == ""
+    monkeypatch.delenv("MARQUEE_ADAPTER")
+    assert adapter_in_use(read_settings(local_model="x"), started=False) == ""
