@@ -53,7 +53,9 @@ class Settings(BaseModel):
     precision: Literal["auto", "bfloat16", "float32"] = Field(
         "auto", description="number format of torch and OpenVINO; auto: bfloat16 where the hardware supports it"
     )
-    adapter: str = Field("", description="folder of a LoRA adapter for that model; `serve --adapter` sets it")
+    adapter: str = Field(
+        "", description="folder of a LoRA adapter for that model, or that of serve --vllm or --gguf; serve --adapter"
+    )
     model: str = Field(
         _DEFAULT_MODEL, description="name of the model at the endpoint; default: the only model that the endpoint lists"
     )

@@ -40,6 +40,7 @@ def parsed(arguments: list[str]) -> dict[str, object]:
         "prompt caching": params.cache_prompt,
         "cached megabytes": params.cache_ram_mib,
         "log level": params.verbosity,
+        "adapters": [[adapter.path, adapter.scale] for adapter in params.lora_adapters],
     }
 
 

@@ -53,7 +53,8 @@ def tiny(kind: str, folder: Path) -> Path:
     heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "tie_word_embeddings": False}
     torch.manual_seed(0)
     config = AutoConfig.for_model(kind, vocab_size=len(tokenizer), max_position_embeddings=512, **sizes, **heads)
-    model: Any = AutoModelForCausalLM.from_config(config)
+    make: Any = AutoModelForCausalLM.from_config
+    model = make(config)
     model.to(torch.bfloat16).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return opinionated(folder)

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from llm.backends.llama_server import LlamaOptions, LlamaServer
+from llm.backends.llama_server import LlamaAdapter, LlamaOptions, LlamaServer
 from prompts import registry
 from tests.engines.llama_server import environment, to_gguf
 from tests.engines.test_serve_vllm import children
@@ -72,10 +72,11 @@ def test_a_file_that_ends_within_its_weights_is_named(model: Path, settings: dic
 
 def test_llama_server_takes_the_arguments_as_we_mean_them(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LlamaServer, "program", staticmethod(lambda: (["llama-server"], model)))
-    child = LlamaServer(model, LlamaOptions(4096, threads=3))
+    adapter = LlamaAdapter(model.with_name("films-0123.gguf"), "tiny-qwen2+films@0123")
+    child = LlamaServer(model, LlamaOptions(4096, threads=3), adapter=adapter)
     assert parsed(child, *child.command[1:]) == {
         "model": str(model),
-        "alias": ["tiny-qwen2"],
+        "alias": ["tiny-qwen2+films@0123"],
         "address": [["127.0.0.1"], child.port],
         "keys": [child.api_key],
         "threads": 3,
@@ -87,6 +88,7 @@ def test_llama_server_takes_the_arguments_as_we_mean_them(model: Path, monkeypat
         "prompt caching": True,
         "cached megabytes": 512,
         "log level": 2,
+        "adapters": [[str(adapter.file), 1.0]],
     }
     with pytest.raises(subprocess.CalledProcessError) as raised:
         parsed(child, "--no-such-flag")

@@ -41,7 +41,8 @@ def model(folder: Path, architecture: str = "qwen2", **values: str | int) -> Pat
         "feed_forward_length": MLP,
         "attention__head_count": HEADS,
         "attention__head_count_kv": KEY_HEADS,
-    } | values
+        **values,
+    }
     named = {f"{architecture}__{name}": value for name, value in shape.items()}
     return write_gguf(folder / "model.gguf", general__architecture=architecture, **named)
 
@@ -232,7 +233,7 @@ def test_a_matrix_of_another_part_is_named(tmp_path: Path, part: str) -> None:
     ids=["more layers", "fewer layers", "hidden size", "mlp", "heads"],
 )
 def test_a_model_of_other_sizes_is_refused_with_both(tmp_path: Path, values: dict[str, int], said: str) -> None:
-    file = model(tmp_path, **values)
+    file = model(tmp_path, "qwen2", **values)
     found = refusal(adapter(tmp_path / "films"), file)
     assert f"was trained on org/base, {said.format(file=file)}; serve it on the GGUF file of its own base" in found
 
