@@ -220,7 +220,7 @@ class LocalBackend:
             for group_prefix, group in self._prefixes.groups(root, prefix, own):
                 trees = self._trees(group, own, answers=bool(answer_tokens))
                 sizes = [group.length + len(tree.tokens) + answer_tokens for tree in trees]
-                for rows in batches(range(len(trees)), sizes, self._batch_tokens, max_rows):
+                for rows in batches(range(len(trees)), sizes, self._batch_tokens, max_rows, 1 + answer_tokens):
                     chosen = [trees[row] for row in rows]
                     members = [pair for tree in chosen for pair in zip(tree.members, tree.shared, strict=True)]
                     usages = [Usage(len(own[index]), cached[index] + shared) for index, shared in members]

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from llm.backends.causal_lm import Prefix
 
 MIN_GAIN = 256  # tokens; a separate prefix costs a pass through all weights, however short it is
+# Tokens that take the time of a pass through all weights: about 40 on a core with AVX2, 150 on a large GPU.
+_PASS = 128
 _MAX_DEPTH = 3  # nested prefixes; the keys of each are in memory while its children are computed
 _PREFIXES_KEPT = 4  # between calls; a taxonomy under a strategy makes one
 
@@ -90,17 +92,25 @@ def cached_tokens(root: PrefixGroup, computed: int, count: int) -> list[int]:
     return lengths
 
 
-def batches(indices: Sequence[int], sizes: Sequence[int], max_tokens: int, max_rows: int) -> Iterator[list[int]]:
+def batches(
+    indices: Sequence[int], sizes: Sequence[int], max_tokens: int, max_rows: int, passes: int = 1
+) -> Iterator[list[int]]:
     """Batches of conversations of similar length; a conversation above ``max_tokens`` has its own batch.
 
-    Sizes include the shared prefix, since a batch stores the prefix's keys once per row.
+    Sizes include the shared prefix, since a batch stores the prefix's keys once per row. All rows of a batch are
+    computed at the length of its longest one. A batch of its own is cheaper for a row that would add more of this
+    padding than the ``passes`` through all weights cost.
     """
     batch: list[int] = []
+    padding = 0
     for index in sorted(indices, key=lambda index: sizes[index]):
-        if batch and (sizes[index] * (len(batch) + 1) > max_tokens or len(batch) == max_rows):
+        longer = len(batch) * (sizes[index] - sizes[batch[-1]]) if batch else 0
+        full = sizes[index] * (len(batch) + 1) > max_tokens or len(batch) == max_rows
+        if batch and (full or padding + longer > _PASS * passes):
             yield batch
-            batch = []
+            batch, longer, padding = [], 0, 0
         batch.append(index)
+        padding += longer
     if batch:
         yield batch
 

@@ -80,3 +80,11 @@ def test_batches_stay_within_their_tokens_and_include_every_conversation() -> No
     for batch in batches:
         assert len(batch) <= 3
         assert len(batch) == 1 or len(batch) * max(sizes[place] for place in batch) <= 60
+
+
+def test_a_row_that_would_make_many_others_longer_gets_a_batch_of_its_own() -> None:
+    sizes = [60] * 16 + [124, 61]
+    first, second = prefix_sharing.batches(range(len(sizes)), sizes, max_tokens=10_000, max_rows=100)
+    assert (sorted(first), second) == ([*range(16), 17], [16])
+    (together,) = prefix_sharing.batches(range(len(sizes)), sizes, max_tokens=10_000, max_rows=100, passes=10)
+    assert sorted(together) == list(range(len(sizes)))  # ten passes each: padding is cheaper
