@@ -147,8 +147,9 @@ def calibrate(
     from llm.calibration.thresholds import ThresholdStore
     from llm.wrappers.combined import Shortlist
     from marquee.backends import backend_of
-    from marquee.factory import RequestOptions, candidates_of, in_process, language_model
+    from marquee.factory import RequestOptions, in_process, language_model
     from marquee.few_shot import example_selector
+    from marquee.wrappers import candidates_of
     from prompts import registry
     from prompts.files import check_output
     from similarity.encoders.minilm import MiniLM

@@ -10,8 +10,8 @@ from llm.language_model import LanguageModel
 from llm.spending.costs import Preview, preview
 from llm.spending.rehearsal import Rehearsal, Rehearsed
 from llm.wrappers.fusion import FusionStore
-from marquee.factory import candidates_of, wrapped
 from marquee.settings import Settings
+from marquee.wrappers import candidates_of, wrapped
 from prompts.hierarchy import Hierarchy
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text

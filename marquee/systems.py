@@ -259,7 +259,7 @@ def _requested(settings: Settings) -> Mapping[str, Any]:
 
 def _identity(settings: Settings, options: RequestOptions, context: SystemContext) -> Mapping[str, Any]:
     from llm.backends.lora_adapter import load_adapter
-    from marquee.factory import candidates_of
+    from marquee.wrappers import candidates_of
     from prompts.hierarchy import Hierarchy
     from prompts.registry import prompt_for
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ipaddress
 import os
 import re
-import ssl
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, urlsplit
 
 from prompts.errors import InvalidSetting
+
+if TYPE_CHECKING:
+    import ssl
 
 _INVISIBLE = "".join(map(chr, range(33))) + "\x7f\x85\xa0\u200b\u200c\u200d\u2028\u2029\u2060\ufeff"
 _QUOTES = {('"', '"'), ("'", "'"), ("`", "`"), ("\u201c", "\u201d"), ("\u2018", "\u2019"), ("\u00ab", "\u00bb")}
@@ -29,6 +31,8 @@ def connection(url: str) -> Mapping[str, Any]:
     Raises:
         InvalidSetting: one of these variables cannot be used; the message names it.
     """
+    import ssl  # only for requests: the module takes as long as all others of a setting's check
+
     parts = split_url(url)
     if parts.scheme == "http" and is_loopback(parts.hostname or ""):
         return {"proxy": None, "verify": ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), "trust_env": False}
@@ -42,6 +46,8 @@ def no_connection(place: str, url: str, error: BaseException | None = None) -> s
     ``place`` is host and port. The causes of the HTTP client's ``error`` tell a wrong scheme from a server that is
     down.
     """
+    import ssl
+
     causes = list(_causes(error))
     if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
         why = next(filter(None, (getattr(cause, "verify_message", "") for cause in causes)), "unknown authority")
@@ -171,6 +177,8 @@ def _trusted(variable: str, path: str) -> ssl.SSLContext:
         import httpx2
 
         return httpx2.create_ssl_context(trust_env=False)
+    import ssl
+
     if not Path(path).exists():
         raise InvalidSetting(f"{variable} names {path}, which does not exist; correct or unset it")
     try:

@@ -64,7 +64,7 @@ class LabelEntry(BaseModel):
     ``children`` are nested entries.
     """
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)  # its children are entries
     name: LabelName
     description: LabelDescription = ""
     aliases: _Aliases = []
@@ -90,7 +90,6 @@ def as_label(value: Any) -> Any:
 
 
 LabelOrName = Annotated[LabelEntry, BeforeValidator(as_label, json_schema_input_type=str | LabelEntry)]
-LabelEntry.model_rebuild()  # its children are such entries
 
 
 class FileLabelEntry(LabelEntry):
@@ -101,13 +100,12 @@ class FileLabelEntry(LabelEntry):
 
 
 FileLabelOrName = Annotated[FileLabelEntry, BeforeValidator(as_label)]
-FileLabelEntry.model_rebuild()
 
 
 class TaxonomyFile(BaseModel):
     """A taxonomy file; unknown keys are errors, because a misspelt key would be ignored."""
 
-    model_config = ConfigDict(extra="forbid", strict=True)
+    model_config = ConfigDict(extra="forbid", strict=True, defer_build=True)
     subject: str = "text"
     attribute: LabelAttribute = DEFAULT_ATTRIBUTE
     multi: bool = True

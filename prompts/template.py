@@ -11,10 +11,6 @@ from functools import cache, cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from jinja2 import FileSystemLoader, StrictUndefined, TemplateError, TemplateNotFound, TemplateSyntaxError
-from jinja2.meta import find_referenced_templates
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from prompts.errors import InvalidPrompt
 from prompts.files import digest_of
 from prompts.taxonomy import Label, Taxonomy
@@ -170,8 +166,9 @@ class Prompt:
     @cached_property
     def digest(self) -> str:
         """12 hex digits of the template's text and of every part that it includes."""
-        parts = sorted(filter(None, find_referenced_templates(_environment().parse(self.source))))
-        sources = [(TEMPLATES / "parts" / name).read_text(encoding="utf-8") for name in dict.fromkeys(parts)]
+        from prompts.sandbox import included
+
+        sources = [(TEMPLATES / "parts" / name).read_text(encoding="utf-8") for name in included(self.source)]
         return digest_of("\0".join([self.source, *sources]), 12)
 
     @property
@@ -208,6 +205,8 @@ class Prompt:
 
     def fill(self, section: str, **values: object) -> str:
         """Render one section."""
+        from jinja2 import TemplateError, TemplateNotFound
+
         try:
             filled: str = self._templates[section].render(values)
             return filled.strip()
@@ -219,13 +218,18 @@ class Prompt:
 
     @cached_property
     def _templates(self) -> Mapping[str, Any]:
+        from jinja2 import TemplateSyntaxError
+
+        from prompts.sandbox import environment  # with Jinja: the embedded classifier renders no prompt
+
         sections = _SECTIONS.match(self.source)
         if not sections:
             raise InvalidPrompt(
                 f"prompt {self.name!r} needs the lines '--- system ---' and '--- user ---', in this order"
             )
         try:
-            return {name: _environment().from_string(source) for name, source in sections.groupdict().items()}
+            parts = environment(TEMPLATES / "parts", neutralise)
+            return {name: parts.from_string(source) for name, source in sections.groupdict().items()}
         except TemplateSyntaxError as error:
             raise InvalidPrompt(f"prompt {self.name!r} does not parse: {error.message}") from error
 
@@ -287,14 +291,4 @@ def _examples(
             {"role": "user", "content": prompt.user(turn.text, taxonomy, turn.question, turn.explanation)},
             {"role": "assistant", "content": neutralise(turn.answer)},
         )
-    )
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    return ImmutableSandboxedEnvironment(
-        loader=FileSystemLoader(TEMPLATES / "parts"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=neutralise,
     )

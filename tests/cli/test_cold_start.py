@@ -13,9 +13,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PLOT = "A smith forges a magic sword to free her kingdom."
 NEEDLESS = {
-    "eval.run", "httpx2", "llm.backends.capability_checks", "llm.backends.openai_compatible",
-    "openai", "openvino.tools.ovc.convert", "pandas", "safetensors.numpy", "sentence_transformers",
-    "sklearn", "torch", "transformers",
+    "asyncio", "eval.run", "flask", "html.entities", "httpx2", "jinja2", "llm.backends.backend",
+    "llm.backends.capability_checks", "llm.backends.concurrency", "llm.backends.openai_compatible",
+    "llm.language_model", "llm.strategies", "llm.wrappers.admission", "llm.wrappers.cache", "llm.wrappers.combined",
+    "llm.wrappers.fusion", "numpy.ma", "openai", "opentelemetry", "openvino.tools.ovc.convert", "pandas",
+    "safetensors.numpy", "sentence_transformers", "similarity.micro_batching", "sklearn", "sqlite3", "ssl", "torch",
+    "transformers",
 }  # fmt: skip
 
 

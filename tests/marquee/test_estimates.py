@@ -11,8 +11,9 @@ from llm.embedded.matcher import Matcher, matcher
 from llm.few_shot import no_examples
 from llm.spending.costs import preview
 from marquee.estimates import estimate, requests
-from marquee.factory import RequestOptions, candidates_of, classifiers, language_model
+from marquee.factory import RequestOptions, classifiers, language_model
 from marquee.settings import read_settings
+from marquee.wrappers import candidates_of
 from prompts.hierarchy import Hierarchy, cut
 from prompts.taxonomy import Taxonomy
 from prompts.text import Text

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llm.embedded.weights import WordFeatures, counted, no_words
+from llm.embedded.weights import WordFeatures, counted, first_quartile, no_words
 from similarity.encoders.tokens import tokenizer
 
 
@@ -46,3 +46,10 @@ def test_pieces_come_once_at_length_1() -> None:
     assert pieces.tolist() == [3, 5]
     assert np.linalg.norm(weights) == pytest.approx(1)
     assert weights[1] / weights[0] == pytest.approx(1 + np.log(3))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 6, 7, 8, 19, 50])
+def test_the_first_quartile_is_numpys_to_the_last_digit(count: int) -> None:
+    for values in np.random.default_rng(count).random((20, count), np.float32):
+        found, expected = first_quartile(values), np.quantile(values, 0.25)
+        assert (found, found.dtype) == (expected, expected.dtype)
