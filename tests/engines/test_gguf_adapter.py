@@ -36,7 +36,6 @@ _CLOSE = 0.1  # of a log-probability: llama.cpp keeps keys and values in float16
 NAMES = ("cooking", "football", "banking")
 TEXTS = [
     "Whisk three eggs with sugar and bake the cake for forty minutes.",
-    "The referee showed the goalkeeper a red card after the foul.",
     "My credit card was charged twice for the same transfer.",
 ]
 PROMPT = "text.v1"

@@ -123,6 +123,7 @@ def test_without_llama_server_the_package_is_started(
         ("kv", "not enough memory for {model} with a context of 4096 tokens; set MARQUEE_GGUF_CONTEXT lower"),
         ("argument", "this llama-server does not know --kv-unified; install a newer one"),
         ("load", "llama.cpp cannot load {model}: missing tensor 'output_norm.weight'"),
+        ("adapter", "llama.cpp cannot add the adapter to {model}: model arch and LoRA arch mismatch"),
         ("odd", "llama.cpp did not start (status 1): ValueError: the moon is in the wrong phase"),
     ],
 )
