@@ -27,7 +27,7 @@ LAST_WORDS = {
     "kv": "0.15.373.031 E ggml_aligned_malloc: insufficient memory (attempted to allocate 1977541.88 MB)",
     "argument": "error: invalid argument: --kv-unified",
     "load": "E llama_model_load: error loading model: missing tensor 'output_norm.weight'",
-    "adapter": "E llama_adapter_lora_init_from_file_ptr: failed to apply lora adapter: model arch and LoRA arch mismatch",
+    "adapter": "E llama_adapter_lora_init: failed to apply lora adapter: model arch and LoRA arch mismatch",
     "odd": "ValueError: the moon is in the wrong phase\n(APIServer pid=7) shutting down",
 }
 _SERVER = """
