@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numpy as np
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[np.float32]
+    Numbers = TypeVar("Numbers", NDArray[np.float32], NDArray[np.float64])
 
 FEWEST = 5
 """Descriptions that every label needs; the source of the method has five or more."""
@@ -143,7 +144,7 @@ def _descend(positives: Array, owners: NDArray[Any], starts: Array) -> Array:
     rows = np.arange(len(owners))
     moved, first, second = np.zeros_like(starts), np.zeros_like(starts), np.zeros_like(starts)
     for step in range(1, _STEPS + 1):
-        found = _softmax(_SCALE * positives @ (starts + moved).T)
+        found = softmax(_SCALE * positives @ (starts + moved).T)
         found[rows, owners] -= 1
         slope = _SCALE * (weights * found).T @ positives + 2 * _PULL / len(starts) * moved
         first = 0.9 * first + 0.1 * slope
@@ -211,6 +212,7 @@ def _unit(vector: Array) -> Array:
     return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
 
-def _softmax(logits: Array) -> Array:
+def softmax(logits: Numbers) -> Numbers:
+    """Shares of each row, which sum to 1, in the precision of the logits; shape (rows, columns)."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float32)
+    return cast("Numbers", powers / powers.sum(axis=1, keepdims=True))

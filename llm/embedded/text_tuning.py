@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from llm.embedded.label_tuning import softmax
 from similarity.native import one_thread
 
 if TYPE_CHECKING:
@@ -46,11 +47,11 @@ def _trained(texts: NDArray[np.float64], shares: NDArray[np.float64]) -> tuple[A
     centred = texts - middle
     before = np.log(shares)
     unbiased = -_BIAS * np.log(shares.mean(axis=0))
-    belongs = _softmax(before + unbiased)
+    belongs = softmax(before + unbiased)
     for _ in range(_ROUNDS):
         vectors = belongs.T @ centred / (belongs.sum(axis=0)[:, None] + _PULL)
         offsets = unbiased - _SCALE / 2 * (vectors**2).sum(axis=1)
-        belongs = _softmax(before + _SCALE * centred @ vectors.T + offsets)
+        belongs = softmax(before + _SCALE * centred @ vectors.T + offsets)
     added = _SCALE * vectors
     return added.astype(np.float32), np.asarray(offsets - added @ middle, np.float32)
 
@@ -58,8 +59,3 @@ def _trained(texts: NDArray[np.float64], shares: NDArray[np.float64]) -> tuple[A
 def settings_of_training() -> dict[str, float]:
     """What the manifest records."""
     return {"scale": _SCALE, "bias": _BIAS, "pull": _PULL, "rounds": _ROUNDS}
-
-
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), np.float64)

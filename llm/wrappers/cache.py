@@ -193,15 +193,20 @@ class Cached:
     def classify(self, texts: Sequence[str | Text], taxonomy: Taxonomy) -> list[Prediction]:
         """See ``Classifier.classify``; answers from the cache have ``cached`` set."""
         originals = checked_texts(texts)
-        scope = "" if self.shared else CURRENT_REQUEST.get().cache_salt
-        keys = [f"{_FORMAT}:{scope}:{self.inner.fingerprint(text, taxonomy)}{text.fault}" for text in originals]
+        keys = [self._key(text, taxonomy) for text in originals]
         known = self._known(list(dict.fromkeys(keys)), taxonomy)
         missing = {key: text for key, text in zip(keys, originals, strict=True) if key not in known}
         answers = dict(zip(missing, self.inner.classify(list(missing.values()), taxonomy), strict=True))
         answered = {key: _pack(prediction) for key, prediction in answers.items() if prediction.problem is None}
-        if answered:
-            self.store.put(answered)
+        # A calibration may have changed meanwhile: then it is unknown whether its old or new values made the answer.
+        if certain := {key: one for key, one in answered.items() if self._key(missing[key], taxonomy) == key}:
+            self.store.put(certain)
         return [answers[key] if key in answers else known[key] for key in keys]
+
+    def _key(self, text: Text, taxonomy: Taxonomy) -> str:
+        """Of an answer, as the inner classifier is now."""
+        scope = "" if self.shared else CURRENT_REQUEST.get().cache_salt
+        return f"{_FORMAT}:{scope}:{self.inner.fingerprint(text, taxonomy)}{text.fault}"
 
     def _known(self, keys: Sequence[str], taxonomy: Taxonomy) -> dict[str, Prediction]:
         """The cached answers; labels outside the taxonomy make a miss."""

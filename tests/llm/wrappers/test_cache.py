@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 
 from llm.backends.backend import Conversation, FakeBackend
+from llm.calibration.thresholds import LabelThreshold, ThresholdStore
 from llm.classifier import Prediction, Problem
 from llm.language_model import LanguageModel
 from llm.strategies.json_list import JSONList
 from llm.wrappers.cache import AnswerStore, Cached
 from prompts import registry
+from prompts.text import Text
 
 TMDB = registry.taxonomy("tmdb")
 
@@ -53,6 +55,20 @@ def test_another_taxonomy_text_or_shape_is_another_answer(tmp_path: Path) -> Non
     mine.classify(["a plot"], registry.taxonomy("imdb"))
     mine.classify(["a plot"], TMDB.shaped(max_labels=2))
     assert asked.times == 4
+
+
+def test_an_answer_is_not_stored_where_a_calibration_changed_while_it_was_computed(tmp_path: Path) -> None:
+    thresholds, asked = ThresholdStore(tmp_path / "thresholds.json"), Asked()
+
+    def reply(conversation: Conversation) -> str | Problem:
+        thresholds.put(model.threshold_key(Text("a plot"), TMDB), LabelThreshold(0.9))
+        return asked(conversation)
+
+    model = LanguageModel(FakeBackend(reply), JSONList(), thresholds=thresholds)
+    Cached(model, AnswerStore(tmp_path / "c")).classify(["a plot"], TMDB)
+    assert not cached(asked, tmp_path / "c").classify(["a plot"], TMDB)[0].cached  # as before the change
+    assert not Cached(model, AnswerStore(tmp_path / "c")).classify(["a plot"], TMDB)[0].cached
+    assert Cached(model, AnswerStore(tmp_path / "c")).classify(["a plot"], TMDB)[0].cached
 
 
 def test_failures_and_rubbish_are_never_stored(tmp_path: Path) -> None:
