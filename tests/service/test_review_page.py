@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from llm.classifier import AnswerSource
 from marquee.feedback.entries import RecordedAnswer, text_digest
@@ -18,10 +18,10 @@ from prompts import registry
 from prompts.taxonomy import Label, Taxonomy
 from prompts.text import Text
 from service.access_control import Keys
-from tests.service.test_page import ARGUMENTS, CHROMIUM, PATIENCE
+from tests.support.browser import PATIENCE, chromium, needs_chromium
 from tests.support.process import ServiceProcess, service
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here; install one or set MARQUEE_CHROMIUM")
+pytestmark = needs_chromium
 TEXTS = ("A duel at noon.", "Two armies meet in the snow.", "A wedding goes wrong.", "<img src=x onerror=alert(1)>")
 
 
@@ -62,11 +62,8 @@ def running(folder: Path) -> Iterator[ServiceProcess]:
 
 @pytest.fixture(scope="module")
 def browser(running: ServiceProcess) -> Iterator[Browser]:
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS, timeout=PATIENCE)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ import tempfile
 from pathlib import Path
 from typing import Literal
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
 
-from tests.service.test_page import ARGUMENTS, CHROMIUM
+from tests.support.browser import chromium
 from tests.support.process import ROOT, service
 
 IMAGES = ROOT / "docs" / "images"
@@ -28,13 +28,11 @@ _EVALUATE = (
 def take() -> None:
     """Write all pictures to ``docs/images``."""
     IMAGES.mkdir(exist_ok=True)
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as folder:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+    with chromium() as browser, tempfile.TemporaryDirectory() as folder:
         with service() as running:
             for scheme in ("light", "dark"):
                 _take_page(browser, running.url, scheme)
         _take_report(browser, Path(folder))
-        browser.close()
 
 
 def _take_page(browser: Browser, url: str, scheme: Literal["light", "dark"]) -> None:
