@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,6 +14,12 @@ from cli.data import DataOptions, data_options
 from cli.group import examples
 from cli.names import complete_prompt, complete_strategy
 from cli.train import refuse_test
+
+if TYPE_CHECKING:
+    from eval.calibration import Tuned
+    from llm.calibration.thresholds import LabelThreshold
+    from llm.language_model import LanguageModel
+    from marquee.settings import Settings
 
 
 @click.command(
@@ -142,14 +149,10 @@ def calibrate(
         raise click.UsageError("--learned and --check-split are for --coverage; give it, or leave them out")
     if strategy is None:
         raise click.UsageError("give --strategy to calibrate the scores of a language model, or --coverage")
-    from eval.calibration import correct_bias, labels_at_once, tune_threshold
-    from eval.datasets import texts_of
     from llm.calibration.thresholds import ThresholdStore
-    from llm.wrappers.combined import Shortlist
     from marquee.backends import backend_of
-    from marquee.factory import RequestOptions, in_process, language_model
+    from marquee.factory import RequestOptions, language_model
     from marquee.few_shot import example_selector
-    from marquee.wrappers import candidates_of
     from prompts import registry
     from prompts.files import check_output
     from similarity.encoders.minilm import MiniLM
@@ -160,30 +163,53 @@ def calibrate(
     model = language_model(backend_of(settings), settings, request, ThresholdStore(), examples)
     path = check_output(settings.thresholds_path)
     if unlabelled:
-        taxonomy = labels_at_once(options.taxonomy, settings.hierarchy_beam)
-        if offered := candidates_of(settings, taxonomy):
-            raise click.UsageError(
-                f"--unlabelled compares how often the model gives each label, and a prompt has the {offered} best of "
-                f"the {len(taxonomy.names)} labels; give labelled texts, or set MARQUEE_MAX_CANDIDATE_LABELS=0"
-            )
-        texts = texts_of(
-            data, options.text_field, options.limit or 500, options.data_format, options.title_field, options.dialect
-        )
-        found, quality = correct_bias(model, taxonomy, path, texts, data.name), {}
+        found, tuned = _bias_corrected(model, settings, data, options, path), None
     else:
-        loaded = options.load(data)
-        taxonomy = labels_at_once(loaded.taxonomy, settings.hierarchy_beam)
-        offered = candidates_of(settings, taxonomy)
-        around = partial(Shortlist, in_process(settings, MiniLM()), candidates=offered) if offered else None
-        tuned = tune_threshold(model, taxonomy, path, loaded.examples, data.name, around)
-        found, quality = tuned.threshold, {"texts": tuned.texts, "before": tuned.before, "after": tuned.after}
+        tuned = _threshold_tuned(model, settings, data, options, path)
+        found = tuned.threshold
     if as_json:
+        quality = {"texts": tuned.texts, "before": tuned.before, "after": tuned.after} if tuned else {}
         return print_json({**asdict(found), **quality, "path": path})
     verb = "calibrated" if found.slopes else "corrected"
     click.echo(f"threshold {found.threshold:.3f}, {len(found.logit_offsets)} labels {verb}; saved in {path}")
-    if quality:
+    if tuned:
         numbers = [f"{name} {tuned.before[name]:.3f} before, {tuned.after[name]:.3f} after" for name in tuned.after]
         say(f"on {tuned.texts} texts, cross-validated: {'; '.join(numbers)}")
         if not found.slopes:
             say("a line per label gains nothing on these texts; one threshold was learned")
     return None
+
+
+def _bias_corrected(
+    model: LanguageModel, settings: Settings, data: Path, options: DataOptions, path: Path
+) -> LabelThreshold:
+    """Correct the bias of the model by texts without labels; stored in ``path``."""
+    from eval.calibration import correct_bias, labels_at_once
+    from eval.datasets import texts_of
+    from marquee.wrappers import candidates_of
+
+    taxonomy = labels_at_once(options.taxonomy, settings.hierarchy_beam)
+    if offered := candidates_of(settings, taxonomy):
+        raise click.UsageError(
+            f"--unlabelled compares how often the model gives each label, and a prompt has the {offered} best of "
+            f"the {len(taxonomy.names)} labels; give labelled texts, or set MARQUEE_MAX_CANDIDATE_LABELS=0"
+        )
+    texts = texts_of(
+        data, options.text_field, options.limit or 500, options.data_format, options.title_field, options.dialect
+    )
+    return correct_bias(model, taxonomy, path, texts, data.name)
+
+
+def _threshold_tuned(model: LanguageModel, settings: Settings, data: Path, options: DataOptions, path: Path) -> Tuned:
+    """Learn from labelled texts how the scores of the model become labels; stored in ``path``."""
+    from eval.calibration import labels_at_once, tune_threshold
+    from llm.wrappers.combined import Shortlist
+    from marquee.factory import in_process
+    from marquee.wrappers import candidates_of
+    from similarity.encoders.minilm import MiniLM
+
+    loaded = options.load(data)
+    taxonomy = labels_at_once(loaded.taxonomy, settings.hierarchy_beam)
+    offered = candidates_of(settings, taxonomy)
+    around = partial(Shortlist, in_process(settings, MiniLM()), candidates=offered) if offered else None
+    return tune_threshold(model, taxonomy, path, loaded.examples, data.name, around)
