@@ -29,7 +29,7 @@ class Adapter:
     folder: Path  # its folder
     base: str  # folder or name of its base model, as in the training
     rank: int  # the highest rank of its matrices
-    digest: str  # 8 hex digits of its weights
+    digest: str  # 8 hex digits of its weights and of how they are added, such as ``lora_alpha``
     config: Mapping[str, Any]  # its ``adapter_config.json``
     manifest: Mapping[str, Any]  # the manifest of its training; empty if it was not trained by this program
 
@@ -43,7 +43,8 @@ class Adapter:
         if not (taxonomy := self.manifest.get("taxonomy")):
             return ""
         prompts = ", ".join(self.manifest.get("prompts", ()))
-        return f"{taxonomy['name']}@{taxonomy['digest']}, read as {self.manifest.get('strategy')}, under {prompts}"
+        under = f", under {prompts}" if prompts else ""
+        return f"{taxonomy['name']}@{taxonomy['digest']}, read as {self.manifest.get('strategy')}{under}"
 
 
 def load_adapter(folder: Path) -> Adapter:
@@ -65,7 +66,13 @@ def load_adapter(folder: Path) -> Adapter:
     if config.get("peft_type") != "LORA":
         raise InvalidSetting(f"{folder} holds an adapter of another kind ({config.get('peft_type')}); LoRA is served")
     manifest = read_json(folder / MANIFEST, InvalidSetting) if (folder / MANIFEST).is_file() else {}
-    return Adapter(folder, base, max(ranks), digest_of(folder / WEIGHTS, 8), config, manifest)
+    return Adapter(folder, base, max(ranks), _digest(folder, config), config, manifest)
+
+
+def _digest(folder: Path, config: Mapping[str, Any]) -> str:
+    """Two adapters of the same weights may have another scale; the base's folder may move."""
+    computed = {name: value for name, value in config.items() if name != "base_model_name_or_path"}
+    return digest_of(json.dumps([digest_of(folder / WEIGHTS), computed], sort_keys=True), 8)
 
 
 def check_base(adapter: Adapter, model: str) -> None:

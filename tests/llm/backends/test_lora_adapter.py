@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -126,6 +127,20 @@ def test_it_is_merged_into_the_model_and_named_beside_it(base: Path, genres: Pat
         assert [found.logprobs[code] for code in CODES] == pytest.approx(expected, abs=1e-3)
         (before,) = plain.next_token_logprobs([conversation], CODES)
         assert max(abs(found.logprobs[code] - before.logprobs[code]) for code in CODES) > 0.01
+
+
+def test_a_manifest_without_prompts_names_none(genres: Path) -> None:
+    manifest = {"taxonomy": {"name": "films", "digest": "0123"}, "strategy": "json_list"}
+    assert replace(load_adapter(genres), manifest=manifest).purpose == "films@0123, read as json_list"
+
+
+def test_another_scale_of_the_same_weights_has_another_name(base: Path, tmp_path: Path) -> None:
+    adapter = written(base, tmp_path / "genres", base, manifest=False)
+    before, config = load_adapter(adapter), adapter / "adapter_config.json"
+    config.write_text(json.dumps({**before.config, "base_model_name_or_path": "moved/elsewhere"}))
+    assert load_adapter(adapter).digest == before.digest
+    config.write_text(json.dumps({**before.config, "lora_alpha": 2 * before.config["lora_alpha"]}))
+    assert load_adapter(adapter).digest != before.digest  # cached answers of one are not those of the other
 
 
 def test_vllm_serves_it_under_its_own_name_beside_the_base(
