@@ -158,20 +158,16 @@ def test_what_one_has_broken_the_others_do_not_bear() -> None:
 
 def test_one_too_many_is_turned_away_at_once_and_told_when_to_come_again() -> None:
     crowd = Crowd(most=2)
-
-    def waits() -> Prediction:
-        """Finds a place, and one who comes while it is taken does not."""
-        with ThreadPoolExecutor(1) as pool:
-            place = pool.submit(crowd.ask, "a")
-            _until(lambda: crowd.inside == 2)
-            away = crowd.ask("x")
-            assert away.problem is not None
-            assert (away.problem.kind, away.problem.retry_after) == ("busy", 1.0)
-            crowd.inner.go_on.set()
-            return place.result(30)
-
-    (found,) = crowd.behind(waits)
-    assert found.source.model == "a"
+    crowd.inner.go_on.clear()
+    with ThreadPoolExecutor(2) as pool:
+        calls = [pool.submit(crowd.ask, word) for word in ("first", "a")]
+        _until(lambda: crowd.inside == 2)
+        away = crowd.ask("x")
+        crowd.inner.go_on.set()
+        found = [call.result(30) for call in calls]
+    assert away.problem is not None
+    assert (away.problem.kind, away.problem.retry_after) == ("busy", 1.0)
+    assert [one.source.model for one in found] == ["first", "a"]
     assert crowd.inside == 0
     assert ["x"] not in crowd.inner.passes
 
