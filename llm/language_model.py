@@ -166,8 +166,13 @@ class LanguageModel:
         return AnswerSource(self.name, taxonomy.versioned_name, prompt, strategy.name)
 
     def _corrects_bias(self, text: Text, taxonomy: Taxonomy) -> bool:
-        """Whether the bias is estimated: for three or more labels, nothing learned, no shortlist."""
-        if self.bias is None or isinstance(taxonomy, Candidates) or len(taxonomy.names) < LEAST_LABELS:
+        """Whether the bias is estimated: for one of three or more labels, nothing learned, no shortlist."""
+        if (
+            self.bias is None
+            or taxonomy.multi
+            or isinstance(taxonomy, Candidates)
+            or len(taxonomy.names) < LEAST_LABELS
+        ):
             return False
         return self.strategy_for(taxonomy).corrects_bias and not self.threshold(text, taxonomy).logit_offsets
 
